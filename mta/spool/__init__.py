@@ -1,0 +1,4 @@
+"""Durable custody of accepted messages, behind one small protocol (``protocol``) with three backends.
+
+``disk`` is LMDB with group commit, ``memory`` keeps everything in dictionaries, ``null`` keeps nothing.
+"""

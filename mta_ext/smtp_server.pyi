@@ -1,0 +1,69 @@
+"""The SMTP server session (RFC 5321, 1870, 1652/6152, 2034, 2920), sans-IO."""
+
+from typing import Protocol
+
+from mta_ext.content import Content
+from mta_ext.session import LineSession, _Pending
+
+Verdict = bytes | None | _Pending
+"""What a call-back answers: None = yes, with the default reply; octets = this whole reply, CRLF included (4yz and
+5yz refuse); PENDING = later, through ``answer``."""
+
+class SmtpServerHandler(Protocol):
+    """Policy. Looked up once when the session is made; every call is a plain function call on the loop thread."""
+
+    def on_hello(self, verb: str, name: str) -> Verdict:
+        """``verb`` is EHLO or HELO. None: the session sends its own reply with the extensions."""
+    def on_mail(self, reverse_path: str, domain: str, size: int, eight_bit: bool) -> Verdict:
+        """``reverse_path`` without brackets and source route, "" for the null path; ``size`` as declared, else 0."""
+    def on_rcpt(self, forward_path: str, domain: str) -> Verdict:
+        """``domain`` is lower case; for a bare ``postmaster`` it is the session's own host name."""
+    def on_data(self) -> Verdict:
+        """At least one recipient stands. None: 354."""
+    def on_piece(self, data: bytes) -> None:
+        """Large content only: the octets so far, in order, each call at least 256 KiB."""
+    def on_content(self, content: Content) -> Verdict:
+        """End of content (CRLF.CRLF) of an acceptable message. The normal answer is PENDING, settled by the spool."""
+    def on_refused_content(self) -> None:
+        """End of content that the session itself refused (bare CR or LF, too large, …); streamed pieces are void."""
+    def on_reset(self) -> None:
+        """RSET, a second EHLO, QUIT, eof or close took away an open transaction (also in the middle of content)."""
+
+class SmtpServerSession(LineSession):
+    def __init__(
+        self,
+        handler: SmtpServerHandler,
+        hostname: str,
+        *,
+        message_size: int = 52_428_800,
+        recipients: int = 1000,
+        command_line: int = 2048,
+        content_line: int = 65_536,
+        header_section: int = 1_048_576,
+        errors: int = 20,
+        hops: int = 50,
+        stream_above: int = 1_048_576,
+        extensions: tuple[str, ...] = ("PIPELINING", "SIZE", "8BITMIME", "ENHANCEDSTATUSCODES"),
+    ) -> None: ...
+    @property
+    def hello_name(self) -> str: ...
+    @property
+    def esmtp(self) -> bool:
+        """The peer said EHLO."""
+    @property
+    def in_content(self) -> bool:
+        """Between 354 and the end of content: the shell applies the content deadline and minimum rate."""
+    @property
+    def content_octets(self) -> int:
+        """Octets of content received in the current transaction, for the minimum rate."""
+    @property
+    def idle(self) -> bool:
+        """No transaction is open and nothing is half read: a draining server may say 421 now."""
+    def greet(self) -> None:
+        """Puts ``220 hostname ESMTP Hermes`` out."""
+    def answer(self, reply: bytes) -> None:
+        """Settles the pending decision; input kept meanwhile is parsed on."""
+    def shut(self, reply: bytes) -> None:
+        """Says a last word (421 …) and closes, whatever the state; an open transaction is reset."""
+    def eof(self) -> None:
+        """The peer closed or the connection broke: resets an open transaction. Nothing is put out any more."""
