@@ -31,7 +31,8 @@ def received_field(
         hello_name = _plain(hello_name)
     literal = f"IPv6:{address}" if ":" in address else address
     to = f"\r\n\tfor <{forward_path[:SHOWN]}>" if forward_path is not None else ""
-    head = f"Received: from {hello_name} ([{literal}])\r\n\tby {hostname} (Hermes) with {protocol} id {spool_id}{to};\r\n\t"
+    by = f"by {hostname} (Hermes) with {protocol} id {spool_id}"
+    head = f"Received: from {hello_name} ([{literal}])\r\n\t{by}{to};\r\n\t"
     return b"%b%b\r\n" % (head.encode("utf-8", "replace"), _date_text(now))
 
 

@@ -1,0 +1,88 @@
+"""The worker's end of the control channel: lines of JSON from the attendant, lines of JSON back.
+
+Owns: framing and the table of verbs. Never does: the work behind a verb (``mta.queue.admin`` does). The socket's end
+of file means that the attendant is gone, and then the worker must go at once. Loop thread only.
+"""
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator, Callable, Mapping
+from typing import Any
+
+import msgspec
+
+from mta.errors import MtaError, UsageError
+
+#: Octets of one line: a configuration with a great many routes.
+LINE = 16 * 1_048_576
+#: Octets of answers that may wait for the attendant before a listing pauses.
+HIGH = 262_144
+
+Args = Mapping[str, Any]
+#: (arguments, shard) → rows. Raises MtaError.
+Verb = Callable[[Args, int], AsyncIterator[Mapping[str, Any]]]
+
+
+class ControlChannel:
+    """``verbs`` answer requests with rows; ``notify`` tells the attendant something by itself."""
+
+    def __init__(self, verbs: Mapping[str, Verb], ended: Callable[[], None]) -> None:
+        self._verbs = verbs
+        self._ended = ended
+        self._writer: asyncio.StreamWriter | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def start(self, end: socket.socket) -> None:
+        reader, self._writer = await asyncio.open_unix_connection(sock=end, limit=LINE)
+        self._spawn(self._read(reader))
+
+    async def stop(self) -> None:
+        """Flushes what was said last."""
+        for task in self._tasks:
+            task.cancel()
+        if self._writer is not None:
+            try:
+                await self._writer.drain()
+                self._writer.close()
+            except ConnectionError:
+                pass  # the attendant is gone, and nobody else listens
+
+    def notify(self, event: str, **facts: Any) -> None:
+        self._say({"event": event, **facts})
+
+    def _spawn(self, job: Any) -> None:
+        task = asyncio.get_running_loop().create_task(job)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _read(self, reader: asyncio.StreamReader) -> None:
+        while True:
+            try:
+                line = await reader.readline()
+            except (ConnectionError, ValueError):
+                line = b""
+            if not line:
+                self._ended()
+                return
+            request = msgspec.json.decode(line)
+            self._spawn(self._answer(request))
+
+    async def _answer(self, request: Mapping[str, Any]) -> None:
+        number = request.get("id")
+        try:
+            verb = self._verbs.get(request["verb"])
+            if verb is None:
+                raise UsageError(f"the worker knows no verb {request['verb']!r}")
+            async for row in verb(request.get("args") or {}, request.get("shard", 0)):
+                self._say({"id": number, "row": row})
+                if self._writer is not None and self._writer.transport.get_write_buffer_size() > HIGH:
+                    await self._writer.drain()
+            self._say({"id": number, "end": True})
+        except MtaError as error:
+            self._say({"id": number, "error": str(error), "exit": error.exit_code})
+        except ConnectionError:
+            return  # the attendant is gone; _read says so
+
+    def _say(self, what: Mapping[str, Any]) -> None:
+        if self._writer is not None:
+            self._writer.write(msgspec.json.encode(what) + b"\n")

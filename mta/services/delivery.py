@@ -1,0 +1,355 @@
+"""Delivery: takes what is due to its site, keeps connections warm, and hands outcomes on.
+
+Owns: the sites of this worker, their connections and the look-ups under way. Never does: parse SMTP, decide what
+follows a failure (``mta.services.outcomes`` with ``mta.policy.trouble``), or write to the spool. Loop thread only.
+"""
+
+import asyncio
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+from mta.clock import Clock
+from mta.metrics import CONNECTIONS_OUT, Counters
+from mta.net.connect import connect_first
+from mta.net.deadlines import Wheel
+from mta.net.remote import RemoteConnection, RemoteDeadlines
+from mta.policy.trouble import Kind, Problem
+from mta.queue.entry import Attempt, Entry
+from mta.queue.site import Site
+from mta.routing.router import Destination, Host, Router, RoutingError
+from mta_ext.reply import Reply
+
+#: Recipients in one transaction: what every server must take (RFC 5321 §4.5.3.1.8).
+RECIPIENTS = 100
+#: Octets of content that are read into memory for delivery; larger content is pulled from the spool in pieces.
+WHOLE_CONTENT = 262_144
+#: Seconds between looks at ready queues that wait for one more connection.
+TICK = 0.1
+#: Seconds after which a site without work is forgotten.
+SITE_MEMORY = 300.0
+
+
+class DeliverySettings(NamedTuple):
+    """From ``[delivery]``; times in seconds. ``connections`` is this worker's share of the limit per site."""
+
+    ehlo_name: str
+    connections: int
+    messages_per_connection: int
+    connect_timeout: float
+    deadlines: RemoteDeadlines
+    ready_limit: int
+    pause: float
+
+
+class Delivery:
+    """All sites of a worker. ``take`` is the scheduler's way in."""
+
+    def __init__(
+        self, settings: DeliverySettings, router: Router, wheel: Wheel, clock: Clock, counters: Counters
+    ) -> None:
+        self.settings = settings
+        self.router = router
+        self.wheel = wheel
+        self.clock = clock
+        self.counters = counters
+        self.sites: dict[str, SiteDelivery] = {}
+        self.resolving: dict[str, list[Entry]] = {}
+        self.draining = False
+        self.tasks: set[asyncio.Task[None]] = set()
+
+    def take(self, entry: Entry) -> None:
+        """An entry became live: to its site at once when the route is known, else after the look-up."""
+        destination = self.router.cached(entry.domain)
+        if isinstance(destination, Destination):
+            self._place(entry, destination)
+        elif destination is None:
+            waiting = self.resolving.get(entry.domain)
+            if waiting is None:
+                self.resolving[entry.domain] = [entry]
+                self.spawn(self._resolve(entry.domain))
+            else:
+                waiting.append(entry)
+        else:
+            self._unroutable([entry], destination)
+
+    def _place(self, entry: Entry, destination: Destination) -> None:
+        if destination.protocol == "discard":
+            entry.home.outcomes.discarded(entry)
+            return
+        site = self.sites.get(destination.site)
+        if site is None:
+            site = self.sites[destination.site] = SiteDelivery(self, destination)
+        site.add(entry, destination)
+
+    async def _resolve(self, domain: str) -> None:
+        try:
+            destination = await self.router.resolve(domain)
+        except RoutingError as error:
+            self._unroutable(self.resolving.pop(domain), error)
+            return
+        for entry in self.resolving.pop(domain):
+            self._place(entry, destination)
+
+    def _unroutable(self, entries: list[Entry], error: RoutingError) -> None:
+        kind = Kind.ROUTING if error.permanent else Kind.DNS
+        problem = Problem(kind, status=error.status, text=error.text)
+        for entry in entries:
+            if not entry.dropped:
+                entry.home.outcomes.failed_whole(entry, "", problem)
+
+    def spawn(self, job: "asyncio.coroutines.Coroutine[None, None, None]") -> None:  # type: ignore[name-defined]
+        task = asyncio.get_running_loop().create_task(job)
+        self.tasks.add(task)
+        task.add_done_callback(self.tasks.discard)
+
+    def tick(self) -> None:
+        """Every TICK seconds: opens connections for ready queues that have waited, forgets quiet sites."""
+        now = self.clock.monotonic()
+        forgotten = []
+        for name, site in self.sites.items():
+            if site.queue.ready:
+                site.pump()
+            elif site.queue.quiet() and now - site.queue.used_at > SITE_MEMORY:
+                forgotten.append(name)
+        for name in forgotten:
+            del self.sites[name]
+
+    def constraint(self, entry: Entry) -> dict[str, Any]:
+        """What a live entry waits for, in words for ``mta why``."""
+        row: dict[str, Any] = {"domain": entry.domain, "until": None, "detail": ""}
+        if entry.in_flight:
+            return row | {"waiting_for": "the remote's reply", "detail": "an attempt is in flight"}
+        if entry.domain in self.resolving:
+            return row | {"waiting_for": "DNS", "detail": f"looking up the mail exchangers of {entry.domain}"}
+        destination = self.router.cached(entry.domain)
+        site = self.sites.get(destination.site) if isinstance(destination, Destination) else None
+        if site is None:
+            return row | {"waiting_for": "its turn", "detail": "no connection was needed yet"}
+        queue = site.queue
+        if queue.connections >= queue.limit:
+            detail = f"{queue.connections} of {queue.limit} connections to {queue.name} are busy"
+            return row | {"waiting_for": "the connection limit", "detail": f"{detail}, {len(queue.ready)} in line"}
+        return row | {"waiting_for": "a connection", "detail": f"{queue.opening} to {queue.name} being opened"}
+
+    def in_flight(self) -> int:
+        """Transactions with a remote that have no outcome yet."""
+        return sum(remote.session.outstanding for site in self.sites.values() for remote in site.members)
+
+    def drain(self) -> None:
+        """Begins nothing new; connections say QUIT when their transaction is over."""
+        self.draining = True
+        for site in self.sites.values():
+            for remote in site.queue.idle:
+                remote.quit()
+            site.queue.idle.clear()
+
+    def abort(self) -> None:
+        """Drops every connection: what was in flight comes back as trouble or after a restart."""
+        for task in self.tasks:
+            task.cancel()
+        for site in self.sites.values():
+            for remote in list(site.members):
+                remote.abort()
+
+
+class SiteDelivery:
+    """One site's ready queue and its connections; the owner that ``mta.net.remote`` speaks of."""
+
+    def __init__(self, delivery: Delivery, destination: Destination) -> None:
+        self._delivery = delivery
+        self.destination = destination
+        self.queue: Site[RemoteConnection] = Site(destination.site, delivery.settings.connections)
+        self.members: set[RemoteConnection] = set()
+
+    def add(self, entry: Entry, destination: Destination) -> None:
+        """One more ready entry. A site that is paused gives it back at once with the reason of the pause."""
+        queue = self.queue
+        self.destination = destination
+        now = queue.used_at = entry.ready_at
+        if queue.paused_until > now and not queue.connections:
+            entry.home.outcomes.suspended(entry, queue.reason, queue.paused_until - now)
+            return
+        if len(queue.ready) >= self._delivery.settings.ready_limit:
+            entry.home.outcomes.suspended(entry, "the site's ready queue is full", self._delivery.settings.pause)
+            return
+        queue.ready.append(entry)
+        if queue.idle:
+            remote = queue.idle.pop()
+            remote.idle = False
+            self.room(remote)
+            remote.pump()
+        elif queue.wants_connection(now) and not self._delivery.draining:
+            self._open()
+
+    def pump(self) -> None:
+        """Gives ready entries to idle connections, and opens one more when that is not enough."""
+        queue = self.queue
+        while queue.ready and queue.idle:
+            remote = queue.idle.pop()
+            remote.idle = False
+            self.room(remote)
+            remote.pump()
+        if queue.wants_connection(self._delivery.clock.monotonic()) and not self._delivery.draining:
+            self._open()
+
+    # Giving work to a connection.
+
+    def room(self, remote: RemoteConnection) -> None:
+        """The connection can take one more transaction: the next ready entry, or it idles."""
+        if remote not in self.members:
+            return
+        delivery = self._delivery
+        ready = self.queue.ready
+        while ready and not delivery.draining and remote.sent < delivery.settings.messages_per_connection:
+            entry = ready.popleft()
+            if not entry.dropped and self._give(remote, entry):
+                return
+        if remote.session.outstanding:
+            return
+        if delivery.draining or remote.sent >= delivery.settings.messages_per_connection:
+            self._retire(remote)
+            remote.quit()
+            self.pump()
+        elif not remote.idle:
+            remote.idle = True
+            self.queue.idle.append(remote)
+
+    def _give(self, remote: RemoteConnection, entry: Entry) -> bool:
+        delivery = self._delivery
+        message = entry.home.scheduler.open(entry)
+        if message is None:
+            entry.home.scheduler.close(entry)
+            return False
+        recipients = entry.recipients(RECIPIENTS)
+        if not recipients:
+            entry.home.outcomes.advance(entry, message)
+            return False
+        limit = remote.session.size_limit
+        if limit and message.size > limit:
+            problem = Problem(Kind.TOO_LARGE, status="5.3.4", text=f"{message.size} octets, the remote takes {limit}")
+            entry.home.outcomes.failed_whole(entry, remote.host, problem)
+            return False
+        content: bytes | Iterator[bytes] | None = entry.content
+        if content is None:
+            content = entry.home.spool.content(message)
+            if message.size <= WHOLE_CONTENT:
+                content = b"".join(content)
+        now = delivery.clock.monotonic()
+        attempt = Attempt(entry, recipients, now, now - entry.ready_at)
+        entry.in_flight = True
+        remote.sent += 1
+        remote.session.deliver(
+            attempt, message.reverse_path, [r.forward_path for r in recipients], content,
+            size=message.size, dotted=message.dotted, eight_bit=message.eight_bit,
+        )
+        return True
+
+    # What came of it.
+
+    def outcome(
+        self, remote: RemoteConnection, attempt: Attempt, stage: str, reply: Reply, recipients: list[Reply] | None
+    ) -> None:
+        attempt.entry.in_flight = False
+        if attempt.entry.home.outcomes.settle(self.queue.name, remote, attempt, stage, reply, recipients):
+            self.queue.ready.appendleft(attempt.entry)
+
+    def trouble(
+        self, remote: RemoteConnection, stage: str, reply: Reply | None, reason: str, lost: list[tuple[object, bool]]
+    ) -> None:
+        """The connection ended with transactions under way, or before it was ready (then ``_connect`` goes on)."""
+        for token, uncertain in lost:
+            assert isinstance(token, Attempt)
+            token.entry.in_flight = False
+            kind = Kind.UNCERTAIN if uncertain else Kind.LOST
+            problem = Problem.of_reply(stage, reply) if reply is not None and not uncertain else Problem(kind, text=reason)
+            token.entry.home.outcomes.interrupted(self.queue.name, remote, token, stage, problem)
+        if not remote.handshake.done():
+            remote.handshake.set_result(str(reply) if reply is not None else reason)
+
+    def ready(self, remote: RemoteConnection) -> None:
+        if not remote.handshake.done():
+            remote.handshake.set_result(None)
+
+    def closed(self, remote: RemoteConnection) -> None:
+        """The connection is gone, or about to go: it counts no more."""
+        self._retire(remote)
+        if not remote.handshake.done():
+            remote.handshake.set_result("connection closed")
+        if self.queue.ready:
+            self.pump()
+
+    def _retire(self, remote: RemoteConnection) -> None:
+        if remote in self.members:
+            self.members.discard(remote)
+            self.queue.connections -= 1
+            self._delivery.counters.add(CONNECTIONS_OUT, -1)
+        if remote.idle:
+            remote.idle = False
+            self.queue.idle.remove(remote)
+
+    # Opening connections.
+
+    def _open(self) -> None:
+        self.queue.connections += 1
+        self.queue.opening += 1
+        self._delivery.spawn(self._connect())
+
+    async def _connect(self) -> None:
+        """One more connection to the first host that takes one; when none does, the site pauses."""
+        began = self._delivery.clock.monotonic()
+        remote: RemoteConnection | None = None
+        problem = Problem(Kind.CONNECT, text="no host")
+        host_name = ""
+        try:
+            for host in self.destination.hosts:
+                host_name = host.name
+                remote, problem = await self._try_host(host)
+                if remote is not None:
+                    break
+        finally:
+            self.queue.opening -= 1
+            if remote is None:
+                self.queue.connections -= 1
+        if remote is None:
+            self._unreachable(host_name, problem)
+            return
+        self.queue.succeeded()
+        self.members.add(remote)
+        self._delivery.counters.add(CONNECTIONS_OUT, 1)
+        remote.connect_seconds = self._delivery.clock.monotonic() - began
+        self.room(remote)
+        remote.pump()
+
+    async def _try_host(self, host: Host) -> tuple[RemoteConnection | None, Problem]:
+        settings = self._delivery.settings
+        lmtp = self.destination.protocol == "lmtp"
+
+        def make() -> RemoteConnection:
+            return RemoteConnection(self, self._delivery.wheel, settings.deadlines, settings.ehlo_name, host.name, lmtp=lmtp)
+
+        try:
+            addresses = await self._delivery.router.addresses(host)
+            remote = await connect_first(make, addresses, timeout=settings.connect_timeout)
+        except RoutingError as error:
+            return None, Problem(Kind.ROUTING if error.permanent else Kind.DNS, status=error.status, text=error.text)
+        except TimeoutError:
+            return None, Problem(Kind.CONNECT, text=f"connect to {host.name}: timed out")
+        except OSError as error:
+            return None, Problem(Kind.CONNECT, text=f"connect to {host.name}: {error.strerror or error}")
+        refused = await remote.handshake
+        if refused is None and not remote.gone:
+            return remote, Problem(Kind.CONNECT)
+        return None, Problem(Kind.GREETING, text=f"{host.name} said: {refused}" if refused else f"{host.name} closed the connection")
+
+    def _unreachable(self, host: str, problem: Problem) -> None:
+        """No host took a connection. With others alive the site goes on with those; else all that is ready waits."""
+        queue = self.queue
+        now = self._delivery.clock.monotonic()
+        queue.pause(now + self._delivery.settings.pause, problem.text)
+        if queue.connections:
+            return
+        ready, count = queue.ready, len(queue.ready)
+        for _ in range(count):
+            entry = ready.popleft()
+            if not entry.dropped:
+                entry.home.outcomes.failed_whole(entry, host, problem)

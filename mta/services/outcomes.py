@@ -1,0 +1,219 @@
+"""Outcomes: turns what a remote answered into changes of the spool, events, counters and DSNs.
+
+Owns: the way from an attempt's end to ``spool.apply``. Never does: judge; ``mta.policy.trouble`` alone says what
+follows a reply or a failure, ``mta.policy.retry`` when. Loop thread only.
+
+Commit point B is the commit of the Change applied here. Nobody waits for it: a crash before it repeats the delivery.
+"""
+
+from typing import NamedTuple
+
+from mta.clock import Clock
+from mta.log import Event, EventLog, Peer, Response
+from mta.metrics import DEFERRED, DELIVERED, DELIVERY_SECONDS, EXPIRED, FAILED, Counters
+from mta.model.message import Message, Recipient, RecipientState, due_key, members
+from mta.model.spoolid import format_id
+from mta.net.remote import RemoteConnection
+from mta.policy.retry import RetryPolicy
+from mta.policy.trouble import Kind, Problem, Verdict, decide
+from mta.queue.entry import Attempt, Entry
+from mta.queue.scheduler import Scheduler
+from mta.services.bounces import Bounces
+from mta.spool.protocol import Change, Spool
+from mta_ext.reply import Reply
+
+
+class Told(NamedTuple):
+    """Where and when an attempt took place, for events: the site, the host and its address, and the four delays."""
+
+    site: str
+    host: str
+    address: str
+    delays: tuple[float, float, float, float]
+
+
+class Outcomes:
+    """One per worker."""
+
+    def __init__(
+        self, spool: Spool, scheduler: Scheduler, retry: RetryPolicy, bounces: Bounces, events: EventLog,
+        counters: Counters, clock: Clock,
+    ) -> None:
+        self._spool = spool
+        self.scheduler = scheduler
+        self._retry = retry
+        self._bounces = bounces
+        self._events = events
+        self._counters = counters
+        self._clock = clock
+
+    # An attempt ended with replies.
+
+    def settle(
+        self, site: str, remote: RemoteConnection, attempt: Attempt, stage: str, reply: Reply, replies: list[Reply] | None
+    ) -> bool:
+        """Records each recipient's outcome. True: the entry has recipients left that this pass has not tried."""
+        now = self._clock.monotonic()
+        entry = attempt.entry
+        connect = remote.connect_seconds if remote.sent == 1 else 0.0
+        took = now - attempt.began
+        told = Told(site, remote.host, remote.address, (entry.reception, attempt.waited, connect, took))
+        if replies is None and reply.positive:
+            self._counters.observe_seconds(DELIVERY_SECONDS, took)
+            return self._delivered(entry, attempt.recipients, reply, told)
+        return self._mixed(attempt, stage, reply, replies, told)
+
+    def _delivered(self, entry: Entry, recipients: list[Recipient], reply: Reply, told: Told) -> bool:
+        """Every recipient of the attempt was delivered: the usual end."""
+        message = entry.message
+        assert message is not None
+        count = len(recipients)
+        for recipient in recipients:
+            recipient.state = RecipientState.DELIVERED
+            recipient.attempts += 1
+            self._tell("Delivery", message, recipient, told, Response.of_reply(reply, "DOT"))
+        self._counters.add(DELIVERED, count)
+        if len(message.recipients) == count:
+            self._spool.apply(Change(message, True, (entry.key,), (), count))
+            self.scheduler.close(entry)
+            return False
+        return self.advance(entry, message, delivered=count)
+
+    def _mixed(self, attempt: Attempt, stage: str, reply: Reply, replies: list[Reply] | None, told: Told) -> bool:
+        """Recipients fared differently, or the whole transaction was refused."""
+        entry = attempt.entry
+        message = entry.message
+        assert message is not None
+        delivered, failed = 0, []
+        for index, recipient in enumerate(attempt.recipients):
+            own, at = reply, stage
+            if replies is not None and not (replies[index].positive and not reply.positive):
+                own, at = replies[index], "RCPT" if not replies[index].positive else stage
+            if own.positive:
+                recipient.state = RecipientState.DELIVERED
+                recipient.attempts += 1
+                delivered += 1
+                self._counters.add(DELIVERED, 1)
+                self._tell("Delivery", message, recipient, told, Response.of_reply(own, at))
+            elif self._troubled(entry, message, recipient, Problem.of_reply(at, own), told):
+                failed.append(recipient)
+        return self.advance(entry, message, delivered=delivered, failed=failed)
+
+    # An attempt ended, or never began, without replies.
+
+    def interrupted(self, site: str, remote: RemoteConnection, attempt: Attempt, stage: str, problem: Problem) -> None:
+        """The connection was lost under the attempt; UNCERTAIN when its end of content was out."""
+        entry = attempt.entry
+        took = self._clock.monotonic() - attempt.began
+        told = Told(site, remote.host, remote.address, (entry.reception, attempt.waited, 0.0, took))
+        self._whole(entry, attempt.recipients, problem, told)
+
+    def failed_whole(self, entry: Entry, host: str, problem: Problem) -> None:
+        """No transaction took place: no route, no connection, too large for the remote."""
+        message = self.scheduler.open(entry)
+        if message is None:
+            self.scheduler.close(entry)
+            return
+        waited = self._clock.monotonic() - entry.ready_at
+        self._whole(entry, members(message, entry.group), problem, Told("", host, "", (entry.reception, waited, 0.0, 0.0)))
+
+    def _whole(self, entry: Entry, recipients: list[Recipient], problem: Problem, told: Told) -> None:
+        message = entry.message
+        assert message is not None
+        failed = [r for r in recipients if self._troubled(entry, message, r, problem, told)]
+        self.advance(entry, message, failed=failed, whole=True)
+
+    def _troubled(self, entry: Entry, message: Message, recipient: Recipient, problem: Problem, told: Told) -> bool:
+        """Writes the verdict into the recipient. True: it has failed for good."""
+        now = self._clock.now_ms()
+        recipient.attempts += 1
+        recipient.last_attempt = now
+        recipient.last_code, recipient.last_status, recipient.last_reply = problem.code, problem.status, problem.text
+        recipient.last_remote = told.host
+        verdict = decide(problem, expired=self._retry.expired(message.arrival, now))
+        if verdict is Verdict.RETRY:
+            recipient.due = self._retry.next_due(recipient.attempts, now)
+            self._counters.add(DEFERRED, 1)
+            self._tell("TransientFailure", message, recipient, told, problem.response())
+            return False
+        recipient.state = RecipientState.EXPIRED if verdict is Verdict.EXPIRE else RecipientState.FAILED
+        self._counters.add(EXPIRED if verdict is Verdict.EXPIRE else FAILED, 1)
+        self._tell("Expiration" if verdict is Verdict.EXPIRE else "Bounce", message, recipient, told, problem.response())
+        return True
+
+    # Where an entry goes from here.
+
+    def suspended(self, entry: Entry, reason: str, seconds: float) -> None:
+        """The site is paused or full: the entry waits, and it does not count as an attempt."""
+        message = self.scheduler.open(entry)
+        if message is None:
+            self.scheduler.close(entry)
+            return
+        due = self._clock.now_ms() + int(seconds * 1000)
+        for recipient in members(message, entry.group):
+            recipient.due = due
+            if not recipient.last_reply:
+                recipient.last_reply = f"delivery temporarily suspended: {reason}"
+        self.advance(entry, message, whole=True)
+
+    def discarded(self, entry: Entry) -> None:
+        """The route says ``discard:``."""
+        message = self.scheduler.open(entry)
+        if message is None:
+            self.scheduler.close(entry)
+            return
+        gone = members(message, entry.group)
+        told = Told("discard", "", "", (entry.reception, 0.0, 0.0, 0.0))
+        for recipient in gone:
+            recipient.state = RecipientState.DISCARDED
+            self._tell("Delivery", message, recipient, told, Response(250, "2.0.0", "discarded by route", ""))
+        self.advance(entry, message, discarded=len(gone))
+
+    def advance(
+        self, entry: Entry, message: Message, *, delivered: int = 0, discarded: int = 0,
+        failed: list[Recipient] | None = None, whole: bool = False,
+    ) -> bool:
+        """Applies the change. True: the entry stays live, because recipients beyond the first hundred are untried.
+
+        ``whole``: the others of the group would fare the same, so they wait with those that were tried.
+        """
+        failed = failed or []
+        left = members(message, entry.group)
+        now = self._clock.now_ms()
+        untried = [r for r in left if r.due <= now]
+        warned = [] if untried and not whole else self._retry.to_warn(message, left, now)
+        generated = self._bounces.for_change(message, entry, failed, warned, now)
+        expired = sum(r.state is RecipientState.EXPIRED for r in failed)
+        change = Change(
+            message, delivered=delivered, failed=len(failed) - expired, expired=expired, discarded=discarded,
+            generated=generated,
+        )
+        if generated:
+            change.committed = lambda: self._admit(generated)
+        if untried and not whole:
+            entry.offset = left.index(untried[0])
+            self._spool.apply(change)
+            return True
+        change.leaving = (entry.key,)
+        if left:
+            due = max(now, min(r.due for r in left)) if not whole else min((r.due for r in left if r.due > now), default=now + 1000)
+            for recipient in left:
+                recipient.due = due
+            change.entering = ((due_key(due, message.id, entry.group), entry.domain),)
+        else:
+            change.finished = not message.queued()
+        self._spool.apply(change)
+        self.scheduler.close(entry)
+        return False
+
+    def _admit(self, generated: tuple[tuple[Message, bytes, list[tuple[bytes, str]]], ...]) -> None:
+        for message, content, entries in generated:
+            self.scheduler.admit(message, content, entries, 0.0)
+
+    def _tell(self, kind: str, message: Message, recipient: Recipient, told: Told, response: Response) -> None:
+        self._events.write(Event(
+            kind, format_id(message.id), message.reverse_path, recipient.forward_path, recipient.domain, told.site,
+            size=message.size, response=response, peer_address=Peer(told.host, told.address),
+            timestamp=self._clock.now_ms(), created=message.arrival, num_attempts=recipient.attempts,
+            session_id=message.session_id, delivery_protocol="ESMTP", delays=told.delays,
+        ))

@@ -1,0 +1,269 @@
+"""Reception: decides for the SMTP server session, makes the message, and answers after its commit.
+
+Owns: the envelope of the open transaction of each connection, admission by limits. Never does: parse SMTP, touch a
+socket, or store; it gives the spool a ticket and the scheduler what was committed. Loop thread only.
+"""
+
+from collections import Counter
+from typing import NamedTuple
+
+from mta.clock import Clock
+from mta.errors import StorageError
+from mta.log import Event, EventLog, Peer, Response
+from mta.metrics import CONNECTIONS_IN, RECEIVED, Counters
+from mta.model.message import Message, Recipient
+from mta.model.received import received_field
+from mta.model.spoolid import IdSource, format_id
+from mta.net.server import SmtpServerConnection
+from mta.policy.relay import RelayPolicy
+from mta.queue.scheduler import Scheduler
+from mta.services.enqueue import enqueue
+from mta.spool.protocol import ContentStream, Spool, SpoolFull, Ticket
+from mta_ext.content import Content
+from mta_ext.session import PENDING, _Pending
+from mta_ext.smtp_server import SmtpServerSession
+
+TOO_MANY = b"421 4.3.2 too many connections, try again later\r\n"
+DRAINING = b"421 4.3.2 shutting down, try again later\r\n"
+FAILED = b"451 4.3.0 the message could not be stored, try again later\r\n"
+DISK_LOW = b"452 4.3.1 out of disk space, try again later\r\n"
+NO_RELAY = b"550 5.7.1 relaying denied\r\n"
+
+#: Octets of a stream that may wait for the disk before its connection is not read any more.
+STREAM_HIGH = 4 * 1_048_576
+#: Seconds for which the look at the disk's free space is trusted.
+SPACE_CHECK = 1.0
+
+
+class ReceptionSettings(NamedTuple):
+    """From the configuration: ``limits`` go to each session as they are (octets and counts)."""
+
+    hostname: str
+    message_size: int
+    recipients: int
+    command_line: int
+    content_line: int
+    header_section: int
+    errors: int
+    hops: int
+    connections: int
+    connections_per_client: int
+
+
+class Reception:
+    """One per worker: what all its incoming connections share."""
+
+    def __init__(
+        self, settings: ReceptionSettings, relay: RelayPolicy, spool: Spool, scheduler: Scheduler, ids: IdSource,
+        events: EventLog, counters: Counters, clock: Clock,
+    ) -> None:
+        self.settings = settings
+        self.relay = relay
+        self.spool = spool
+        self.scheduler = scheduler
+        self.ids = ids
+        self.events = events
+        self.counters = counters
+        self.clock = clock
+        self.sessions: dict[SmtpServerConnection, ReceptionSession] = {}
+        self.clients: Counter[str] = Counter()
+        #: What new transactions are answered with instead of being taken: draining, spool failed. None: all is well.
+        self.refusal: bytes | None = None
+        self._space_until = 0.0
+        self._space = True
+
+    def opened(self, connection: SmtpServerConnection, peer: tuple[str, int]) -> SmtpServerSession | bytes:
+        """A connection came in: its session, or the reply that turns it away."""
+        address = peer[0]
+        settings = self.settings
+        if self.refusal is not None:
+            return DRAINING
+        if len(self.sessions) >= settings.connections or self.clients[address] >= settings.connections_per_client:
+            return TOO_MANY
+        self.clients[address] += 1
+        self.counters.add(CONNECTIONS_IN, 1)
+        handler = ReceptionSession(self, connection, address)
+        self.sessions[connection] = handler
+        handler.session = SmtpServerSession(
+            handler, settings.hostname, message_size=settings.message_size, recipients=settings.recipients,
+            command_line=settings.command_line, content_line=settings.content_line,
+            header_section=settings.header_section, errors=settings.errors, hops=settings.hops,
+        )
+        return handler.session
+
+    def closed(self, connection: SmtpServerConnection) -> None:
+        handler = self.sessions.pop(connection, None)
+        if handler is not None:
+            self.counters.add(CONNECTIONS_IN, -1)
+            left = self.clients[handler.address] - 1
+            if left:
+                self.clients[handler.address] = left
+            else:
+                del self.clients[handler.address]
+
+    def refusal_now(self) -> bytes | None:
+        """Whether a transaction may begin: not while draining, after a failed commit, or with the disk low."""
+        if self.refusal is not None:
+            return self.refusal
+        now = self.clock.monotonic()
+        if now > self._space_until:
+            self._space_until = now + SPACE_CHECK
+            self._space = self.spool.free_octets() > 0
+        return None if self._space else DISK_LOW
+
+    def drain(self, reply: bytes = DRAINING) -> None:
+        """Takes nothing new; idle connections are closed now, the others after their transaction."""
+        self.refusal = reply
+        for connection, handler in list(self.sessions.items()):
+            if handler.session.idle:
+                connection.shut(reply)
+
+
+class ReceptionSession:
+    """Policy of one connection: the call-backs of its session (see ``mta_ext.smtp_server.SmtpServerHandler``)."""
+
+    __slots__ = (
+        "_began", "_connection", "_eight_bit", "_label", "_reception", "_recipients", "_reverse_path", "_stream",
+        "_trace_id", "_transactions", "_trusted", "address", "session",
+    )
+
+    def __init__(self, reception: Reception, connection: SmtpServerConnection, address: str) -> None:
+        self._reception = reception
+        self._connection = connection
+        self.address = address
+        self.session: SmtpServerSession
+        self._trusted: bool = reception.relay.trusts(address)
+        self._label = ""
+        self._transactions = 0
+        self._reverse_path = ""
+        self._eight_bit = False
+        self._recipients: list[Recipient] = []
+        self._stream: ContentStream | None = None
+        self._trace_id = 0
+        self._began = 0.0
+
+    @property
+    def label(self) -> str:
+        """The session's id in events and records."""
+        if not self._label:
+            self._label = format_id(self._reception.ids.next())
+        return self._label
+
+    def on_hello(self, verb: str, name: str) -> bytes | None | _Pending:
+        return None
+
+    def on_mail(self, reverse_path: str, domain: str, size: int, eight_bit: bool) -> bytes | None | _Pending:
+        reception = self._reception
+        refusal = reception.refusal_now()
+        if refusal is not None:
+            if refusal is not DISK_LOW:
+                self._connection.shut(refusal)
+            return refusal
+        self._reverse_path = reverse_path
+        self._eight_bit = eight_bit
+        self._recipients = []
+        self._began = reception.clock.monotonic()
+        return None
+
+    def on_rcpt(self, forward_path: str, domain: str) -> bytes | None | _Pending:
+        if not self._trusted and not self._reception.relay.admits(domain, trusted=False):
+            self._rejected(forward_path, NO_RELAY, "RCPT")
+            return NO_RELAY
+        if "@" not in forward_path:
+            forward_path = f"{forward_path}@{domain}"
+        self._recipients.append(Recipient(forward_path, domain))
+        return None
+
+    def on_data(self) -> bytes | None | _Pending:
+        return None
+
+    def on_piece(self, data: bytes) -> None:
+        """Large content: it goes to the spool as it comes, behind the trace field."""
+        if self._stream is None:
+            reception = self._reception
+            self._trace_id = reception.ids.next()
+            self._stream = reception.spool.open_stream(self._trace_id)
+            self._stream.on_drained = self._connection.release
+            self._stream.append(self._trace(self._trace_id, reception.clock.now_ms()))
+        self._stream.append(data)
+        if self._stream.backlog > STREAM_HIGH:
+            self._connection.hold()
+
+    def on_content(self, content: Content) -> bytes | None | _Pending:
+        """An acceptable message is complete: to the spool with it. The reply comes from ``_settled``."""
+        reception = self._reception
+        now = reception.clock.now_ms()
+        stream = self._stream
+        if stream is None:
+            spool_id = reception.ids.next()
+            octets: bytes | None = content.joined(self._trace(spool_id, now))
+            size = len(octets)  # type: ignore[arg-type]
+        else:
+            self._stream = None
+            spool_id = self._trace_id
+            stream.append(content.joined(b""))
+            octets, size = None, stream.octets
+        recipients = self._recipients
+        message = Message(
+            spool_id, self._reverse_path, recipients, size, now, self.label, self.session.hello_name, self.address,
+            "ESMTP" if self.session.esmtp else "SMTP", self._eight_bit or content.eight_bit, content.dotted,
+        )
+        reception.spool.accept(Ticket(message, octets, enqueue(message, now), self._settled, stream))
+        self._recipients = []
+        return PENDING
+
+    def _settled(self, ticket: Ticket, error: StorageError | None) -> None:
+        """After commit point A: only here does a 250 leave."""
+        reception = self._reception
+        message = ticket.message
+        if error is not None:
+            reply = DISK_LOW if isinstance(error, SpoolFull) else FAILED
+            self._connection.answer(reply)
+            return
+        text = format_id(message.id)
+        self._connection.answer(b"250 2.0.0 %b queued\r\n" % text.encode())
+        reception.counters.add(RECEIVED, 1)
+        took = reception.clock.monotonic() - self._began
+        self._log_reception(message, text, took)
+        reception.scheduler.admit(message, ticket.content, ticket.entries, took)
+
+    def on_refused_content(self) -> None:
+        self.on_reset()
+
+    def on_reset(self) -> None:
+        self._recipients = []
+        if self._stream is not None:
+            self._stream.abandon()
+            self._stream = None
+
+    def on_error(self, exception: BaseException) -> None:
+        """A bug in one of the call-backs: the session says 451, we say where."""
+        self._reception.events.complain(f"reception: {exception!r}", exception)
+
+    def _trace(self, spool_id: int, now: int) -> bytes:
+        session = self.session
+        recipients = self._recipients
+        return received_field(
+            session.hello_name, self.address, self._reception.settings.hostname,
+            "ESMTP" if session.esmtp else "SMTP", format_id(spool_id),
+            recipients[0].forward_path if len(recipients) == 1 else None, now,
+        )
+
+    def _log_reception(self, message: Message, text: str, took: float) -> None:
+        events = self._reception.events
+        peer = Peer(message.client_name, message.client_address)
+        for recipient in message.recipients:
+            events.write(Event(
+                "Reception", text, message.reverse_path, recipient.forward_path, recipient.domain,
+                size=message.size, timestamp=message.arrival, created=message.arrival, session_id=message.session_id,
+                peer_address=peer, reception_protocol=message.protocol, delays=(took, 0.0, 0.0, 0.0),
+            ))
+
+    def _rejected(self, forward_path: str, reply: bytes, command: str) -> None:
+        reception = self._reception
+        now = reception.clock.now_ms()
+        reception.events.write(Event(
+            "Rejection", "", self._reverse_path, forward_path, "", timestamp=now, created=now, session_id=self.label,
+            peer_address=Peer(self.session.hello_name, self.address), reception_protocol="ESMTP",
+            response=Response.of(reply, command),
+        ))

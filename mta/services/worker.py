@@ -1,0 +1,289 @@
+"""The worker process: reception, queue and delivery on one uvloop loop, with the shards it owns.
+
+Owns: the wiring of one worker, its start, drain and end. Never does: bind, fork, or change user; the attendant has
+done that and hands over sockets. Started as ``python -m mta.services.worker FD``, FD being the control socket.
+"""
+
+import asyncio
+import ctypes
+import os
+import random
+import resource
+import signal
+import socket
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import uvloop
+
+from mta import config as configuration
+from mta.clock import SystemClock
+from mta.config import Config
+from mta.errors import MtaError
+from mta.log import EventLog
+from mta.metrics import attach
+from mta.model.spoolid import IdSource
+from mta.net.deadlines import Wheel
+from mta.net.remote import RemoteDeadlines
+from mta.net.server import Deadlines, SmtpServerConnection
+from mta.policy.relay import RelayPolicy
+from mta.policy.retry import RetryPolicy
+from mta.services.control import Args, ControlChannel
+from mta.services.delivery import TICK, Delivery, DeliverySettings
+from mta.services.naming import own_addresses, own_names
+from mta.services.reception import FAILED, Reception, ReceptionSettings
+from mta.services.shard import Shard
+from mta.services.verbs import QueueVerbs
+from mta.spool.protocol import Spool, SpoolFailed
+
+#: Entries that one worker keeps in memory, ready or in flight, over all its shards.
+LIVE = 20_000
+#: Seconds between heartbeats to the attendant.
+HEARTBEAT = 1.0
+#: A queue of connections that the kernel completes before we accept them.
+BACKLOG = 4096
+
+
+class Orders(msgspec.Struct):
+    """What the attendant says first: the whole configuration, and what this worker gets of the shared things."""
+
+    config: Any
+    worker: int
+    shards: list[int]
+    listeners: list[dict[str, int]]
+    metrics_fd: int = -1
+    row: int = 0
+    workers: int = 1
+    verb: str = "configure"
+
+
+class Worker:
+    """One worker; ``run`` returns when it has drained."""
+
+    def __init__(self, orders: Orders, config: Config, end: socket.socket) -> None:
+        self._orders = orders
+        self._config = config
+        self._end = end
+        self._done = asyncio.Event()
+        self._clock = SystemClock()
+        self._counters = attach(orders.metrics_fd, orders.row)
+        self._events = EventLog(config.log.events, rotate_size=config.log.rotate_size, keep=config.log.keep)
+        self._servers: list[asyncio.AbstractServer] = []
+        self._shards: list[Shard] = []
+        self._draining = False
+        self._lag = 0.0
+
+    async def run(self) -> None:
+        loop = asyncio.get_running_loop()
+        self._wheel = Wheel(loop)
+        self._build()
+        for shard in self._shards:
+            shard.start(self._spool_failed)
+        self._wheel.start()
+        await self._listen()
+        verbs = QueueVerbs(self._shards, self._delivery, self._events, self._clock)
+        self._control = ControlChannel({**verbs.table(), "drain": self._drain_verb}, lambda: os._exit(0))
+        await self._control.start(self._end)
+        loop.add_signal_handler(signal.SIGTERM, self.drain)
+        self._control.notify("ready")
+        self._beat()
+        self._tick()
+        await self._done.wait()
+        await self._stop()
+
+    def _build(self) -> None:
+        """Everything that has no socket yet."""
+        config, orders, clock = self._config, self._orders, self._clock
+        ids = IdSource(orders.worker, clock)
+        delivery = config.delivery
+        retry = RetryPolicy(delivery.retry_after, delivery.give_up_after, delivery.warn_after, random.random)
+        self._delivery = Delivery(self._delivery_settings(), self._router(), self._wheel, clock, self._counters)
+        for number in orders.shards:
+            self._shards.append(Shard(
+                open_spool(config, number), ids, retry, self._delivery.take, self._events, self._counters, clock,
+                hostname=config.hostname, live=LIVE // len(orders.shards),
+                content_memory=config.limits.content_memory // len(orders.shards), give_up_after=delivery.give_up_after,
+            ))
+        own = self._shards[0]
+        limits = config.limits
+        settings = ReceptionSettings(
+            config.hostname, limits.message_size, limits.recipients, limits.command_line, limits.content_line,
+            limits.header_section, limits.errors, limits.hops, -(-limits.connections // orders.workers),
+            limits.connections_per_client,
+        )
+        relay = RelayPolicy(config.relay.networks, config.relay.domains)
+        self._reception = Reception(
+            settings, relay, own.spool, own.scheduler, ids, self._events, self._counters, clock
+        )
+
+    def _delivery_settings(self) -> DeliverySettings:
+        delivery = self._config.delivery
+        return DeliverySettings(
+            self._config.hostname, max(1, -(-delivery.max_connections_per_site // self._orders.workers)),
+            delivery.max_messages_per_connection, delivery.connect_timeout,
+            RemoteDeadlines(delivery.command_timeout, delivery.content_timeout), delivery.ready_limit,
+            min(60.0, delivery.retry_after[0]),
+        )
+
+    def _router(self) -> Any:
+        from mta.routing.resolver import Resolver
+        from mta.routing.router import Router
+
+        config = self._config
+        resolver = Resolver(config.dns.servers, config.dns.timeout, self._clock)
+        return Router(
+            [(route.domain, route.to) for route in config.route], resolver, port=config.delivery.port,
+            own_names=own_names(config), own_addresses=own_addresses(config), random=random.Random(), clock=self._clock,
+        )
+
+    async def _listen(self) -> None:
+        loop = asyncio.get_running_loop()
+        limits = self._config.limits
+        deadlines = Deadlines(limits.command_timeout, limits.content_timeout, limits.minimum_rate)
+        reception = self._reception
+
+        def make() -> SmtpServerConnection:
+            return SmtpServerConnection(reception.opened, reception.closed, self._wheel, deadlines)
+
+        for given in self._orders.listeners:
+            bound = socket.socket(fileno=given["fd"])
+            bound.setblocking(False)
+            if bound.family == socket.AF_UNIX:
+                server = await loop.create_unix_server(make, sock=bound, backlog=BACKLOG)
+            else:
+                server = await loop.create_server(make, sock=bound, backlog=BACKLOG)
+            self._servers.append(server)
+
+    # Running.
+
+    def _tick(self) -> None:
+        """Ten times a second: what has become due, and sites that want one more connection."""
+        loop = asyncio.get_running_loop()
+        if not self._draining:
+            for shard in self._shards:
+                shard.scheduler.refill()
+        self._delivery.tick()
+        self._ticking = loop.call_later(TICK, self._tick)
+
+    def _beat(self) -> None:
+        """Heartbeat with the loop's lag: how late this very call came (seconds)."""
+        loop = asyncio.get_running_loop()
+        now = loop.time()
+        self._lag = max(0.0, now - getattr(self, "_beat_due", now))
+        live = sum(len(shard.scheduler) for shard in self._shards)
+        self._control.notify("heartbeat", lag=round(self._lag, 4), queued=live, connections=len(self._reception.sessions))
+        self._beat_due = now + HEARTBEAT
+        self._beating = loop.call_later(HEARTBEAT, self._beat)
+
+    def _spool_failed(self, error: SpoolFailed) -> None:
+        """A commit failed: nothing is taken or delivered any more, and the attendant starts us anew."""
+        self._reception.drain(FAILED)
+        self._delivery.drain()
+        self._delivery.abort()
+        self._events.complain(f"spool: {error}")
+        self._control.notify("failing", reason=str(error))
+
+    # Ending.
+
+    async def _drain_verb(self, args: Args, shard: int) -> AsyncIterator[dict[str, Any]]:
+        self.drain()
+        yield {"draining": True}
+
+    def drain(self) -> None:
+        """Accepts no more, lets transactions end both ways, then stops. Idempotent."""
+        if self._draining:
+            return
+        self._draining = True
+        for server in self._servers:
+            server.close()
+        self._reception.drain()
+        self._delivery.drain()
+        self._drain_until = asyncio.get_running_loop().time() + self._config.drain_timeout
+        self._drained()
+
+    def _drained(self) -> None:
+        loop = asyncio.get_running_loop()
+        busy = len(self._reception.sessions) + self._delivery.in_flight()
+        if busy and loop.time() < self._drain_until:
+            self._reception.drain()
+            loop.call_later(0.02, self._drained)
+        else:
+            self._done.set()
+
+    async def _stop(self) -> None:
+        for handle in (self._ticking, self._beating):
+            handle.cancel()
+        self._wheel.stop()
+        self._delivery.abort()
+        for shard in self._shards:
+            await shard.stop()
+        self._events.close()
+        self._control.notify("drained")
+        await self._control.stop()
+
+
+def open_spool(config: Config, number: int) -> Spool:
+    """The spool of a shard, by ``spool.backend``; only the disk keeps anything."""
+    backend = config.spool.backend
+    if backend == "dangerously-memory":
+        from mta.spool.memory import MemorySpool
+
+        return MemorySpool(number)
+    if backend == "dangerously-null":
+        from mta.spool.null import NullSpool
+
+        return NullSpool(number)
+    from mta.spool.disk import DiskSpool
+
+    return DiskSpool(
+        Path(config.data_dir) / "spool" / str(number), number, clock=SystemClock(), durability=config.spool.durability,
+        free_space=config.spool.free_space,
+    )
+
+
+def die_with_parent() -> None:
+    """SIGKILL for us when the attendant dies (Linux prctl PR_SET_PDEATHSIG = 1)."""
+    ctypes.CDLL(None).prctl(1, signal.SIGKILL)
+
+
+def read_orders(end: socket.socket) -> Orders:
+    """The first line of the control channel, read before there is a loop."""
+    line = b""
+    while not line.endswith(b"\n"):
+        octet = end.recv(1)
+        if not octet:
+            raise SystemExit(os.EX_UNAVAILABLE)
+        line += octet
+    return msgspec.json.decode(line, type=Orders)
+
+
+def raise_descriptor_limit() -> None:
+    """As many file descriptors as we may have: each connection is one."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def main() -> None:
+    """Entry point of the process. Its errors go to the attendant's stderr, one line each."""
+    die_with_parent()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the attendant drains us
+    end = socket.socket(fileno=int(sys.argv[1]))
+    orders = read_orders(end)
+    config = configuration.from_json(msgspec.json.encode(orders.config))
+    raise_descriptor_limit()
+
+    async def run() -> None:
+        await Worker(orders, config, end).run()
+
+    try:
+        uvloop.run(run())
+    except MtaError as error:
+        print(f"mta: worker-{orders.worker}: {error}", file=sys.stderr)
+        raise SystemExit(error.exit_code) from None
+
+
+if __name__ == "__main__":
+    main()
