@@ -9,14 +9,15 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from mta.clock import Clock
-from mta.metrics import CONNECTIONS_OUT, Counters
+from mta.metrics.layout import CONNECTIONS_OUT, OCTETS_OUT, OPENED_OUT
 from mta.net.connect import connect_first
 from mta.net.deadlines import Wheel
 from mta.net.remote import RemoteConnection, RemoteDeadlines
-from mta.policy.trouble import Kind, Problem
+from mta.policy.trouble import Kind, Problem, permanent
 from mta.queue.entry import Attempt, Entry
 from mta.queue.site import Site
 from mta.routing.router import Destination, Host, Router, RoutingError
+from mta_ext.counters import Counters
 from mta_ext.reply import Reply
 
 #: Recipients in one transaction: what every server must take (RFC 5321 §4.5.3.1.8).
@@ -238,6 +239,7 @@ class SiteDelivery:
         attempt = Attempt(entry, recipients, now, now - entry.ready_at)
         entry.in_flight = True
         remote.sent += 1
+        delivery.counters.add(OCTETS_OUT, message.size)
         remote.session.deliver(
             attempt, message.reverse_path, [r.forward_path for r in recipients], content,
             size=message.size, dotted=message.dotted, eight_bit=message.eight_bit,
@@ -301,11 +303,13 @@ class SiteDelivery:
         problem = Problem(Kind.CONNECT, text="no host")
         host_name = ""
         try:
-            for host in self.destination.hosts:
-                host_name = host.name
-                remote, problem = await self._try_host(host)
+            for host in self._delivery.router.in_order(self.destination):
+                remote, found = await self._try_host(host)
                 if remote is not None:
                     break
+                if not host_name or permanent(problem):
+                    # A failure of all hosts is final only if each of them is: one that may pass by itself wins.
+                    host_name, problem = host.name, found
         finally:
             self.queue.opening -= 1
             if remote is None:
@@ -316,6 +320,7 @@ class SiteDelivery:
         self.queue.succeeded()
         self.members.add(remote)
         self._delivery.counters.add(CONNECTIONS_OUT, 1)
+        self._delivery.counters.add(OPENED_OUT, 1)
         remote.connect_seconds = self._delivery.clock.monotonic() - began
         self.room(remote)
         remote.pump()

@@ -9,8 +9,16 @@ Commit point B is the commit of the Change applied here. Nobody waits for it: a 
 from typing import NamedTuple
 
 from mta.clock import Clock
-from mta.log import Event, EventLog, Peer, Response
-from mta.metrics import DEFERRED, DELIVERED, DELIVERY_SECONDS, EXPIRED, FAILED, Counters
+from mta.log import Event, EventLog, EventType, PeerAddress, Response
+from mta.metrics.layout import (
+    DEFERRED,
+    DELIVERED,
+    DELIVERY_SECONDS,
+    DELIVERY_SECONDS_HANDLE,
+    EXPIRED,
+    FAILED,
+    REPORTS,
+)
 from mta.model.message import Message, Recipient, RecipientState, due_key, members
 from mta.model.spoolid import format_id
 from mta.net.remote import RemoteConnection
@@ -20,6 +28,7 @@ from mta.queue.entry import Attempt, Entry
 from mta.queue.scheduler import Scheduler
 from mta.services.bounces import Bounces
 from mta.spool.protocol import Change, Spool
+from mta_ext.counters import Counters
 from mta_ext.reply import Reply
 
 
@@ -59,7 +68,10 @@ class Outcomes:
         took = now - attempt.began
         told = Told(site, remote.host, remote.address, (entry.reception, attempt.waited, connect, took))
         if replies is None and reply.positive:
-            self._counters.observe_seconds(DELIVERY_SECONDS, took)
+            message = entry.message
+            assert message is not None
+            age = (self._clock.now_ms() - message.arrival) / 1000
+            self._counters.observe(DELIVERY_SECONDS, DELIVERY_SECONDS_HANDLE, age)
             return self._delivered(entry, attempt.recipients, reply, told)
         return self._mixed(attempt, stage, reply, replies, told)
 
@@ -68,10 +80,11 @@ class Outcomes:
         message = entry.message
         assert message is not None
         count = len(recipients)
+        response = response_of(reply, "DOT")
         for recipient in recipients:
             recipient.state = RecipientState.DELIVERED
             recipient.attempts += 1
-            self._tell("Delivery", message, recipient, told, Response.of_reply(reply, "DOT"))
+            self._tell("Delivery", message, recipient, told, response)
         self._counters.add(DELIVERED, count)
         if len(message.recipients) == count:
             self._spool.apply(Change(message, True, (entry.key,), (), count))
@@ -94,7 +107,7 @@ class Outcomes:
                 recipient.attempts += 1
                 delivered += 1
                 self._counters.add(DELIVERED, 1)
-                self._tell("Delivery", message, recipient, told, Response.of_reply(own, at))
+                self._tell("Delivery", message, recipient, told, response_of(own, at))
             elif self._troubled(entry, message, recipient, Problem.of_reply(at, own), told):
                 failed.append(recipient)
         return self.advance(entry, message, delivered=delivered, failed=failed)
@@ -134,11 +147,12 @@ class Outcomes:
         if verdict is Verdict.RETRY:
             recipient.due = self._retry.next_due(recipient.attempts, now)
             self._counters.add(DEFERRED, 1)
-            self._tell("TransientFailure", message, recipient, told, problem.response())
+            self._tell("TransientFailure", message, recipient, told, response_to(problem))
             return False
         recipient.state = RecipientState.EXPIRED if verdict is Verdict.EXPIRE else RecipientState.FAILED
         self._counters.add(EXPIRED if verdict is Verdict.EXPIRE else FAILED, 1)
-        self._tell("Expiration" if verdict is Verdict.EXPIRE else "Bounce", message, recipient, told, problem.response())
+        kind: EventType = "Expiration" if verdict is Verdict.EXPIRE else "Bounce"
+        self._tell(kind, message, recipient, told, response_to(problem))
         return True
 
     # Where an entry goes from here.
@@ -166,7 +180,7 @@ class Outcomes:
         told = Told("discard", "", "", (entry.reception, 0.0, 0.0, 0.0))
         for recipient in gone:
             recipient.state = RecipientState.DISCARDED
-            self._tell("Delivery", message, recipient, told, Response(250, "2.0.0", "discarded by route", ""))
+            self._tell("Delivery", message, recipient, told, Response(250, "2.0.0", "discarded by route", "discard"))
         self.advance(entry, message, discarded=len(gone))
 
     def advance(
@@ -207,13 +221,25 @@ class Outcomes:
         return False
 
     def _admit(self, generated: tuple[tuple[Message, bytes, list[tuple[bytes, str]]], ...]) -> None:
+        self._counters.add(REPORTS, len(generated))
         for message, content, entries in generated:
             self.scheduler.admit(message, content, entries, 0.0)
 
-    def _tell(self, kind: str, message: Message, recipient: Recipient, told: Told, response: Response) -> None:
+    def _tell(self, kind: EventType, message: Message, recipient: Recipient, told: Told, response: Response) -> None:
         self._events.write(Event(
-            kind, format_id(message.id), message.reverse_path, recipient.forward_path, recipient.domain, told.site,
-            size=message.size, response=response, peer_address=Peer(told.host, told.address),
-            timestamp=self._clock.now_ms(), created=message.arrival, num_attempts=recipient.attempts,
-            session_id=message.session_id, delivery_protocol="ESMTP", delays=told.delays,
+            type=kind, id=format_id(message.id), sender=message.reverse_path, recipient=recipient.forward_path,
+            queue=recipient.domain, site=told.site, size=message.size, response=response,
+            peer_address=PeerAddress(told.host, told.address), timestamp=self._clock.now_ms() / 1000,
+            created=message.arrival / 1000, num_attempts=recipient.attempts, session_id=message.session_id,
+            delivery_protocol="ESMTP", delays=told.delays,
         ))
+
+
+def response_of(reply: Reply, stage: str) -> Response:
+    """A remote's reply as events show it."""
+    return Response(reply.code, reply.enhanced or "", reply.text, stage)
+
+
+def response_to(problem: Problem) -> Response:
+    """A failure as events show it; code 0 when no remote spoke."""
+    return Response(problem.code, problem.status, problem.text, problem.stage or problem.kind.value)

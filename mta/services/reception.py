@@ -4,13 +4,14 @@ Owns: the envelope of the open transaction of each connection, admission by limi
 socket, or store; it gives the spool a ticket and the scheduler what was committed. Loop thread only.
 """
 
+import logging
 from collections import Counter
 from typing import NamedTuple
 
 from mta.clock import Clock
 from mta.errors import StorageError
-from mta.log import Event, EventLog, Peer, Response
-from mta.metrics import CONNECTIONS_IN, RECEIVED, Counters
+from mta.log import Event, EventLog, PeerAddress, Response
+from mta.metrics.layout import ACCEPTED_IN, CONNECTIONS_IN, OCTETS_IN, RECEIVED, REJECTED
 from mta.model.message import Message, Recipient
 from mta.model.received import received_field
 from mta.model.spoolid import IdSource, format_id
@@ -20,8 +21,11 @@ from mta.queue.scheduler import Scheduler
 from mta.services.enqueue import enqueue
 from mta.spool.protocol import ContentStream, Spool, SpoolFull, Ticket
 from mta_ext.content import Content
+from mta_ext.counters import Counters
 from mta_ext.session import PENDING, _Pending
 from mta_ext.smtp_server import SmtpServerSession
+
+_log = logging.getLogger("mta.reception")
 
 TOO_MANY = b"421 4.3.2 too many connections, try again later\r\n"
 DRAINING = b"421 4.3.2 shutting down, try again later\r\n"
@@ -82,6 +86,7 @@ class Reception:
             return TOO_MANY
         self.clients[address] += 1
         self.counters.add(CONNECTIONS_IN, 1)
+        self.counters.add(ACCEPTED_IN, 1)
         handler = ReceptionSession(self, connection, address)
         self.sessions[connection] = handler
         handler.session = SmtpServerSession(
@@ -206,7 +211,7 @@ class ReceptionSession:
         recipients = self._recipients
         message = Message(
             spool_id, self._reverse_path, recipients, size, now, self.label, self.session.hello_name, self.address,
-            "ESMTP" if self.session.esmtp else "SMTP", self._eight_bit or content.eight_bit, content.dotted,
+            self._protocol(), self._eight_bit or content.eight_bit, content.dotted,
         )
         reception.spool.accept(Ticket(message, octets, enqueue(message, now), self._settled, stream))
         self._recipients = []
@@ -223,6 +228,7 @@ class ReceptionSession:
         text = format_id(message.id)
         self._connection.answer(b"250 2.0.0 %b queued\r\n" % text.encode())
         reception.counters.add(RECEIVED, 1)
+        reception.counters.add(OCTETS_IN, message.size)
         took = reception.clock.monotonic() - self._began
         self._log_reception(message, text, took)
         reception.scheduler.admit(message, ticket.content, ticket.entries, took)
@@ -238,32 +244,39 @@ class ReceptionSession:
 
     def on_error(self, exception: BaseException) -> None:
         """A bug in one of the call-backs: the session says 451, we say where."""
-        self._reception.events.complain(f"reception: {exception!r}", exception)
+        _log.error("reception: %r", exception, exc_info=exception)
 
     def _trace(self, spool_id: int, now: int) -> bytes:
         session = self.session
         recipients = self._recipients
         return received_field(
             session.hello_name, self.address, self._reception.settings.hostname,
-            "ESMTP" if session.esmtp else "SMTP", format_id(spool_id),
+            self._protocol(), format_id(spool_id),
             recipients[0].forward_path if len(recipients) == 1 else None, now,
         )
 
     def _log_reception(self, message: Message, text: str, took: float) -> None:
         events = self._reception.events
-        peer = Peer(message.client_name, message.client_address)
+        peer = PeerAddress(message.client_name, message.client_address)
+        arrival = message.arrival / 1000
+        delays = (took, 0.0, 0.0, 0.0)
         for recipient in message.recipients:
             events.write(Event(
-                "Reception", text, message.reverse_path, recipient.forward_path, recipient.domain,
-                size=message.size, timestamp=message.arrival, created=message.arrival, session_id=message.session_id,
-                peer_address=peer, reception_protocol=message.protocol, delays=(took, 0.0, 0.0, 0.0),
+                type="Reception", id=text, sender=message.reverse_path, recipient=recipient.forward_path,
+                queue=recipient.domain, size=message.size, peer_address=peer, timestamp=arrival, created=arrival,
+                session_id=message.session_id, reception_protocol=message.protocol, delays=delays,
             ))
 
     def _rejected(self, forward_path: str, reply: bytes, command: str) -> None:
         reception = self._reception
-        now = reception.clock.now_ms()
+        now = reception.clock.now_ms() / 1000
+        code, status, text = reply.decode().rstrip().split(" ", 2)
+        reception.counters.add(REJECTED, 1)
         reception.events.write(Event(
-            "Rejection", "", self._reverse_path, forward_path, "", timestamp=now, created=now, session_id=self.label,
-            peer_address=Peer(self.session.hello_name, self.address), reception_protocol="ESMTP",
-            response=Response.of(reply, command),
+            type="Rejection", sender=self._reverse_path, recipient=forward_path, timestamp=now, created=now,
+            session_id=self.label, peer_address=PeerAddress(self.session.hello_name, self.address),
+            response=Response(int(code), status, text, command), reception_protocol=self._protocol(),
         ))
+
+    def _protocol(self) -> str:
+        return "ESMTP" if self.session.esmtp else "SMTP"

@@ -8,7 +8,6 @@ from collections.abc import Callable
 
 from mta.clock import Clock
 from mta.log import EventLog
-from mta.metrics import Counters
 from mta.model.spoolid import IdSource
 from mta.policy.retry import RetryPolicy
 from mta.queue.entry import Entry
@@ -16,6 +15,7 @@ from mta.queue.scheduler import Scheduler
 from mta.services.bounces import Bounces
 from mta.services.outcomes import Outcomes
 from mta.spool.protocol import Spool, SpoolFailed
+from mta_ext.counters import Counters
 
 
 class Shard:

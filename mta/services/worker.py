@@ -6,6 +6,7 @@ done that and hands over sockets. Started as ``python -m mta.services.worker FD`
 
 import asyncio
 import ctypes
+import logging
 import os
 import random
 import resource
@@ -23,14 +24,18 @@ from mta import config as configuration
 from mta.clock import SystemClock
 from mta.config import Config
 from mta.errors import MtaError
-from mta.log import EventLog
-from mta.metrics import attach
+from mta.log import EventLog, diagnostics
+from mta.metrics import MetricsTable
 from mta.model.spoolid import IdSource
 from mta.net.deadlines import Wheel
 from mta.net.remote import RemoteDeadlines
 from mta.net.server import Deadlines, SmtpServerConnection
 from mta.policy.relay import RelayPolicy
 from mta.policy.retry import RetryPolicy
+from mta.routing.nameservers import NameServer, name_servers
+from mta.routing.resolver import Resolver
+from mta.routing.router import Router
+from mta.routing.routes import Routes
 from mta.services.control import Args, ControlChannel
 from mta.services.delivery import TICK, Delivery, DeliverySettings
 from mta.services.naming import own_addresses, own_names
@@ -38,6 +43,9 @@ from mta.services.reception import FAILED, Reception, ReceptionSettings
 from mta.services.shard import Shard
 from mta.services.verbs import QueueVerbs
 from mta.spool.protocol import Spool, SpoolFailed
+from mta_ext.counters import Counters
+
+_log = logging.getLogger("mta.worker")
 
 #: Entries that one worker keeps in memory, ready or in flight, over all its shards.
 LIVE = 20_000
@@ -69,7 +77,7 @@ class Worker:
         self._end = end
         self._done = asyncio.Event()
         self._clock = SystemClock()
-        self._counters = attach(orders.metrics_fd, orders.row)
+        self._counters = metrics_row(orders)
         self._events = EventLog(config.log.events, rotate_size=config.log.rotate_size, keep=config.log.keep)
         self._servers: list[asyncio.AbstractServer] = []
         self._shards: list[Shard] = []
@@ -128,14 +136,12 @@ class Worker:
             min(60.0, delivery.retry_after[0]),
         )
 
-    def _router(self) -> Any:
-        from mta.routing.resolver import Resolver
-        from mta.routing.router import Router
-
+    def _router(self) -> Router:
         config = self._config
-        resolver = Resolver(config.dns.servers, config.dns.timeout, self._clock)
+        servers = tuple(NameServer(host, port) for host, port in config.dns.servers) or name_servers(())
+        self._resolver = Resolver(servers, config.dns.timeout, self._clock, random=random.Random())
         return Router(
-            [(route.domain, route.to) for route in config.route], resolver, port=config.delivery.port,
+            Routes((route.domain, route.to) for route in config.route), self._resolver, port=config.delivery.port,
             own_names=own_names(config), own_addresses=own_addresses(config), random=random.Random(), clock=self._clock,
         )
 
@@ -183,7 +189,7 @@ class Worker:
         self._reception.drain(FAILED)
         self._delivery.drain()
         self._delivery.abort()
-        self._events.complain(f"spool: {error}")
+        _log.error("%s", error)
         self._control.notify("failing", reason=str(error))
 
     # Ending.
@@ -218,11 +224,19 @@ class Worker:
             handle.cancel()
         self._wheel.stop()
         self._delivery.abort()
+        await self._delivery.router.close()
+        await self._resolver.close()
         for shard in self._shards:
             await shard.stop()
         self._events.close()
         self._control.notify("drained")
         await self._control.stop()
+
+
+def metrics_row(orders: Orders) -> Counters:
+    """Our row of the attendant's table; one of our own when nobody gave us any."""
+    table = MetricsTable.attach(orders.metrics_fd) if orders.metrics_fd >= 0 else MetricsTable.create(1)
+    return table.row(orders.row if orders.metrics_fd >= 0 else 0)
 
 
 def open_spool(config: Config, number: int) -> Spool:
@@ -274,6 +288,7 @@ def main() -> None:
     orders = read_orders(end)
     config = configuration.from_json(msgspec.json.encode(orders.config))
     raise_descriptor_limit()
+    diagnostics(config.log.level, process=f"worker-{orders.worker}")
 
     async def run() -> None:
         await Worker(orders, config, end).run()
