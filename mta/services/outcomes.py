@@ -23,7 +23,7 @@ from mta.model.message import Message, Recipient, RecipientState, due_key, membe
 from mta.model.spoolid import format_id
 from mta.net.remote import RemoteConnection
 from mta.policy.retry import RetryPolicy
-from mta.policy.trouble import Kind, Problem, Verdict, decide
+from mta.policy.trouble import Problem, Verdict, decide
 from mta.queue.entry import Attempt, Entry
 from mta.queue.scheduler import Scheduler
 from mta.services.bounces import Bounces
