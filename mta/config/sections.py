@@ -1,0 +1,174 @@
+"""The configuration as values: one frozen struct per section of the file, with the defaults of the contract.
+
+Owns: keys, types, defaults and what each value may be. A type carries a word for the operator (``description``) and,
+where TOML's own types do not do, the function that reads it (``extra["read"]``, from ``units``).
+Never does: read files or look at the machine. Defaults that depend on the machine are filled in by ``load``.
+Durations are seconds, sizes octets, rates per second.
+"""
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta
+
+from mta.config import units
+from mta.config.units import Address
+
+
+def _read(function: Any) -> Meta:
+    return Meta(extra={"read": function})
+
+
+Duration = Annotated[float, _read(units.duration)]
+SomeDuration = Annotated[float, _read(units.some_duration)]
+Size = Annotated[int, _read(units.size)]
+Rate = Annotated[float, _read(units.rate)]
+Network = Annotated[units.Network, _read(units.network)]
+Domain = Annotated[str, _read(units.domain)]
+DomainPattern = Annotated[str, _read(units.domain_pattern)]
+RelayDomain = Annotated[str, _read(units.relay_domain)]
+Target = Annotated[str, _read(units.route_target)]
+DnsServer = Annotated[tuple[str, int], _read(units.dns_server)]
+Where = Annotated[Address, _read(units.address)]
+#: Relative paths are read from the directory of the file that names them.
+File = Annotated[Path, Meta(description="a path", extra={"path": True})]
+Port = Annotated[int, Meta(ge=1, le=65535, description="a port, 1 to 65535")]
+Count = Annotated[int, Meta(ge=1, le=2**31, description="a whole number above zero")]
+#: A shard is named by eight bits of a spool id.
+Workers = Annotated[int, Meta(ge=1, le=256, description="a number of workers, 1 to 256")]
+Flag = Annotated[bool, Meta(description="true or false")]
+Text = Annotated[str, Meta(description="a text")]
+
+
+class Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Base of all sections."""
+
+
+class Listener(Section, frozen=True):
+    """One address that we answer on. ``host`` and ``port``, or ``path`` of a unix socket."""
+
+    protocol: Literal["smtp", "submission", "lmtp", "pop3", "ldap"] = "smtp"
+    address: Where = Address("127.0.0.1", 2525)
+    tls: Literal["none", "starttls", "required", "implicit"] = "none"
+    certificate: File | None = None
+    private_key: File | None = None
+    proxy_protocol: Flag = False
+    dangerously_allow_plaintext_auth: Flag = False
+
+    @property
+    def host(self) -> str:
+        return self.address.host
+
+    @property
+    def port(self) -> int:
+        return self.address.port
+
+    @property
+    def path(self) -> str:
+        return self.address.path
+
+
+class Admin(Section, frozen=True):
+    """The admin API. ``address`` is always filled in by ``load``: ``<data_dir>/admin.sock`` when not given."""
+
+    address: Where = Address(path="admin.sock")
+    token_file: File | None = None
+
+
+class Relay(Section, frozen=True):
+    """Who may relay (``networks``), and domains that are accepted from anyone and relayed on."""
+
+    networks: tuple[Network, ...] = (units.network("127.0.0.0/8"), units.network("::1/128"))
+    domains: tuple[RelayDomain, ...] = ()
+
+
+class Local(Section, frozen=True):
+    """Domains whose recipients the directory knows."""
+
+    domains: tuple[Domain, ...] = ()
+
+
+class Route(Section, frozen=True, kw_only=True):
+    """The first whose ``domain`` matches decides. No default: a route without either is a slip."""
+
+    domain: DomainPattern
+    to: Target
+
+
+class Dns(Section, frozen=True):
+    """No ``servers``: those of the machine (/etc/resolv.conf)."""
+
+    servers: tuple[DnsServer, ...] = ()
+    timeout: SomeDuration = 5.0
+
+
+class Delivery(Section, frozen=True):
+    """Retry times and what one site may get at once. ``ready_limit``: recipients ready for one site, in memory."""
+
+    port: Port = 25
+    retry_after: tuple[SomeDuration, ...] = (60.0, 300.0, 900.0, 3600.0, 14400.0)
+    give_up_after: SomeDuration = 5 * 86400.0
+    warn_after: Duration = 4 * 3600.0
+    max_connections_per_site: Count = 20
+    max_messages_per_connection: Count = 1000
+    connect_timeout: SomeDuration = 30.0
+    command_timeout: SomeDuration = 300.0
+    content_timeout: SomeDuration = 600.0
+    ready_limit: Count = 2000
+
+
+class Spool(Section, frozen=True):
+    """``free_space``: below it no message is taken (452 4.3.1)."""
+
+    durability: Literal["commit", "dangerously-buffered"] = "commit"
+    backend: Literal["disk", "dangerously-memory", "dangerously-null"] = "disk"
+    free_space: Size = 256 << 20
+
+
+class Limits(Section, frozen=True):
+    """What a client may ask of us. ``content_timeout`` is for the smallest message; ``minimum_rate`` octets a second
+    extend it. ``content_memory``: content that one worker keeps in memory for the first delivery."""
+
+    message_size: Size = 50 << 20
+    recipients: Count = 1000
+    connections: Count = 10_000
+    connections_per_client: Count = 1000
+    hops: Count = 50
+    command_line: Size = 2048
+    content_line: Size = 64 << 10
+    header_section: Size = 1 << 20
+    errors: Count = 20
+    command_timeout: SomeDuration = 300.0
+    content_timeout: SomeDuration = 600.0
+    minimum_rate: Rate = 500.0
+    content_memory: Size = 64 << 20
+
+
+class Log(Section, frozen=True):
+    """``events``: a file or "-" for stdout; always filled in by ``load``. ``keep``: rotated files beside it."""
+
+    events: Annotated[str, Meta(description='a path or "-"', extra={"path": True})] = "events.jsonl"
+    rotate_size: Size = 100 << 20
+    keep: Count = 10
+    level: Literal["debug", "info", "warning", "error"] = "info"
+
+
+class Config(Section, frozen=True):
+    """The whole file. ``user`` "" = stay who we are. Made by ``load``, which fills in what depends on the machine."""
+
+    hostname: Domain = "localhost"
+    data_dir: File = Path("mta-data")
+    user: Text = ""
+    workers: Workers = 1
+    drain_timeout: Duration = 30.0
+    listener: tuple[Listener, ...] = (Listener(),)
+    admin: Admin = Admin()
+    relay: Relay = Relay()
+    local: Local = Local()
+    route: tuple[Route, ...] = ()
+    dns: Dns = Dns()
+    delivery: Delivery = Delivery()
+    spool: Spool = Spool()
+    limits: Limits = Limits()
+    log: Log = Log()

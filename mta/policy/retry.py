@@ -1,0 +1,46 @@
+"""When a deferred recipient is tried again, given up, or its sender warned (RFC 5321 §4.5.4.1).
+
+Owns: the schedule. Never does: read a clock; moments are milliseconds since 1970 and passed in.
+"""
+
+from collections.abc import Callable, Sequence
+
+from mta.model.message import Message, Recipient
+
+#: Share of an interval that is spread at random, so that what failed together does not come back together.
+SPREAD = 0.1
+
+
+class RetryPolicy:
+    """``retry_after``: seconds after the first, second … attempt, the last one repeats. 0 for ``warn_after``: never.
+
+    ``random`` gives numbers in 0…1.
+    """
+
+    def __init__(
+        self, retry_after: Sequence[float], give_up_after: float, warn_after: float, random: Callable[[], float]
+    ) -> None:
+        if not retry_after:
+            raise ValueError("retry_after needs at least one interval")
+        self._intervals = tuple(retry_after)
+        self._give_up = int(give_up_after * 1000)
+        self._warn = int(warn_after * 1000)
+        self._random = random
+
+    def next_due(self, attempts: int, now: int) -> int:
+        """The moment of the next attempt after ``attempts`` have been made (at least 1)."""
+        interval = self._intervals[min(max(attempts, 1), len(self._intervals)) - 1]
+        return now + max(1, int(interval * 1000 * (1 + SPREAD * self._random())))
+
+    def give_up_at(self, arrival: int) -> int:
+        """After this moment a transient failure is final."""
+        return arrival + self._give_up
+
+    def expired(self, arrival: int, now: int) -> bool:
+        return now >= arrival + self._give_up
+
+    def to_warn(self, message: Message, waiting: Sequence[Recipient], now: int) -> list[Recipient]:
+        """Those of the waiting recipients whose sender is now told of the delay: once, and never for a DSN."""
+        if not self._warn or message.generated or not message.reverse_path or now < message.arrival + self._warn:
+            return []
+        return [recipient for recipient in waiting if not recipient.warned and recipient.attempts]

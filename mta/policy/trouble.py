@@ -1,0 +1,105 @@
+"""What follows when a delivery does not go well. The only place that judges; everything else reports.
+
+Owns: the classes of failure and the verdict on each. Never does: act on it, or know of connections.
+A failure has a *kind* (what happened, ours or the remote's) and, when the remote spoke, its reply. Whatever is not
+known to be permanent is transient: on doubt we try again, and a duplicate is better than a loss.
+
+==========  ==================================================  ===========================================
+kind        what happened                                       what follows
+==========  ==================================================  ===========================================
+REPLY       the remote answered MAIL, RCPT, DATA or the dot     4yz: retry; 5yz: the recipient has failed
+GREETING    greeting or EHLO refused, whatever the code         next host (the shell), then retry
+CONNECT     no connection to any host                           retry, the site pauses
+LOST        connection lost before the end of content           retry
+UNCERTAIN   lost after it: perhaps delivered (RFC 1047)         retry, never fail: at worst a duplicate
+DNS         the resolver is in trouble                          retry
+ROUTING     no such domain, null MX, a loop                     the recipient has failed
+TOO_LARGE   above the remote's SIZE limit                       the recipient has failed
+==========  ==================================================  ===========================================
+"""
+
+from enum import Enum
+from typing import Protocol
+
+
+class Kind(Enum):
+    """What happened."""
+
+    REPLY = "reply"
+    GREETING = "greeting"
+    CONNECT = "connect"
+    LOST = "lost"
+    UNCERTAIN = "uncertain"
+    DNS = "dns"
+    ROUTING = "routing"
+    TOO_LARGE = "too large"
+
+
+class Verdict(Enum):
+    """What follows for a recipient."""
+
+    RETRY = "retry"
+    FAIL = "fail"
+    EXPIRE = "expire"
+
+
+#: Kinds that are final without a reply.
+PERMANENT = frozenset({Kind.ROUTING, Kind.TOO_LARGE})
+#: Enhanced status of a failure that came without one (RFC 3463), as a transient; a verdict of FAIL makes it 5.
+_STATUS = {
+    Kind.REPLY: "4.0.0",
+    Kind.GREETING: "4.3.2",
+    Kind.CONNECT: "4.4.1",
+    Kind.LOST: "4.4.2",
+    Kind.UNCERTAIN: "4.4.2",
+    Kind.DNS: "4.4.3",
+    Kind.ROUTING: "5.4.4",
+    Kind.TOO_LARGE: "5.3.4",
+}
+
+
+class RemoteReply(Protocol):
+    """The part of a remote's reply that matters here (``mta_ext.reply.Reply``)."""
+
+    @property
+    def code(self) -> int: ...
+
+    @property
+    def enhanced(self) -> str | None: ...
+
+    @property
+    def text(self) -> str: ...
+
+
+class Problem:
+    """One failure. ``code`` is the remote's reply code, 0 when it did not speak; ``stage`` what we were doing."""
+
+    __slots__ = ("code", "kind", "stage", "status", "text")
+
+    def __init__(self, kind: Kind, *, code: int = 0, status: str = "", text: str = "", stage: str = "") -> None:
+        self.kind = kind
+        self.code = code
+        self.status = status or _STATUS[kind]
+        self.text = text or kind.value
+        self.stage = stage
+
+    @classmethod
+    def of_reply(cls, stage: str, reply: RemoteReply) -> "Problem":
+        """The remote answered ``stage`` with something else than success."""
+        kind = Kind.GREETING if stage in ("GREETING", "EHLO") else Kind.REPLY
+        status = reply.enhanced or f"{5 if reply.code >= 500 and kind is Kind.REPLY else 4}.0.0"
+        return cls(kind, code=reply.code, status=status, text=reply.text, stage=stage)
+
+
+def permanent(problem: Problem) -> bool:
+    """Whether trying again cannot help."""
+    if problem.kind is Kind.REPLY:
+        return 500 <= problem.code <= 599
+    return problem.kind in PERMANENT
+
+
+def decide(problem: Problem, *, expired: bool) -> Verdict:
+    """The verdict for a recipient. ``expired``: its message is older than the give-up time."""
+    if permanent(problem):
+        return Verdict.FAIL
+    return Verdict.EXPIRE if expired else Verdict.RETRY
