@@ -47,8 +47,21 @@ class RemoteConnection(asyncio.Protocol):
     """One connection to ``host`` (its name) at ``address`` (ip, port or a unix path). ``sent`` counts transactions."""
 
     __slots__ = (
-        "_deadlines", "_filling", "_owner", "_progress", "_since", "_wheel", "address", "connect_seconds", "gone", "handshake", "host", "idle",
-        "sent", "session", "transport",
+        "_deadlines",
+        "_filling",
+        "_owner",
+        "_progress",
+        "_since",
+        "_wheel",
+        "address",
+        "connect_seconds",
+        "gone",
+        "handshake",
+        "host",
+        "idle",
+        "sent",
+        "session",
+        "transport",
     )
 
     def __init__(

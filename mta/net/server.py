@@ -31,7 +31,17 @@ class SmtpServerConnection(asyncio.Protocol):
     """One connection. ``opened(connection, peer)`` makes the session, or gives a last word for who is not let in."""
 
     __slots__ = (
-        "_closed", "_deadlines", "_held", "_opened", "_phase_at", "_progress", "_stalled", "_wheel", "gone", "session", "transport",
+        "_closed",
+        "_deadlines",
+        "_held",
+        "_opened",
+        "_phase_at",
+        "_progress",
+        "_stalled",
+        "_wheel",
+        "gone",
+        "session",
+        "transport",
     )
 
     def __init__(

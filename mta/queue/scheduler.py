@@ -43,7 +43,9 @@ class Scheduler:
     def __len__(self) -> int:
         return len(self._live)
 
-    def admit(self, message: Message, content: bytes | None, entries: list[tuple[bytes, str]], reception: float) -> None:
+    def admit(
+        self, message: Message, content: bytes | None, entries: list[tuple[bytes, str]], reception: float
+    ) -> None:
         """A message that was just committed: live at once, unless there are too many; then ``refill`` finds it."""
         if len(self._live) >= self._limit:
             self._cursor = b""

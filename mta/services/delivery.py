@@ -232,17 +232,21 @@ class SiteDelivery:
             return False
         content: bytes | Iterator[bytes] | None = entry.content
         if content is None:
-            content = entry.home.spool.content(message)
-            if message.size <= WHOLE_CONTENT:
-                content = b"".join(content)
+            pieces: Iterator[bytes] = entry.home.spool.content(message)
+            content = b"".join(pieces) if message.size <= WHOLE_CONTENT else pieces
         now = delivery.clock.monotonic()
         attempt = Attempt(entry, recipients, now, now - entry.ready_at)
         entry.in_flight = True
         remote.sent += 1
         delivery.counters.add(OCTETS_OUT, message.size)
         remote.session.deliver(
-            attempt, message.reverse_path, [r.forward_path for r in recipients], content,
-            size=message.size, dotted=message.dotted, eight_bit=message.eight_bit,
+            attempt,
+            message.reverse_path,
+            [r.forward_path for r in recipients],
+            content,
+            size=message.size,
+            dotted=message.dotted,
+            eight_bit=message.eight_bit,
         )
         return True
 
@@ -263,7 +267,9 @@ class SiteDelivery:
             assert isinstance(token, Attempt)
             token.entry.in_flight = False
             kind = Kind.UNCERTAIN if uncertain else Kind.LOST
-            problem = Problem.of_reply(stage, reply) if reply is not None and not uncertain else Problem(kind, text=reason)
+            problem = (
+                Problem.of_reply(stage, reply) if reply is not None and not uncertain else Problem(kind, text=reason)
+            )
             token.entry.home.outcomes.interrupted(self.queue.name, remote, token, stage, problem)
         if not remote.handshake.done():
             remote.handshake.set_result(str(reply) if reply is not None else reason)
@@ -330,7 +336,9 @@ class SiteDelivery:
         lmtp = self.destination.protocol == "lmtp"
 
         def make() -> RemoteConnection:
-            return RemoteConnection(self, self._delivery.wheel, settings.deadlines, settings.ehlo_name, host.name, lmtp=lmtp)
+            return RemoteConnection(
+                self, self._delivery.wheel, settings.deadlines, settings.ehlo_name, host.name, lmtp=lmtp
+            )
 
         try:
             addresses = await self._delivery.router.addresses(host)
@@ -344,7 +352,9 @@ class SiteDelivery:
         refused = await remote.handshake
         if refused is None and not remote.gone:
             return remote, Problem(Kind.CONNECT)
-        return None, Problem(Kind.GREETING, text=f"{host.name} said: {refused}" if refused else f"{host.name} closed the connection")
+        return None, Problem(
+            Kind.GREETING, text=f"{host.name} said: {refused}" if refused else f"{host.name} closed the connection"
+        )
 
     def _unreachable(self, host: str, problem: Problem) -> None:
         """No host took a connection. With others alive the site goes on with those; else all that is ready waits."""

@@ -16,7 +16,7 @@ def own_names(config: Config) -> frozenset[str]:
 
 def own_addresses(config: Config) -> frozenset[str]:
     """``ip:port`` of each SMTP listener; IPv6 in brackets."""
-    found = set()
+    found: set[str] = set()
     for listener in config.listener:
         if listener.protocol != "smtp" or listener.path:
             continue

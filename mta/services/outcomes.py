@@ -45,8 +45,14 @@ class Outcomes:
     """One per worker."""
 
     def __init__(
-        self, spool: Spool, scheduler: Scheduler, retry: RetryPolicy, bounces: Bounces, events: EventLog,
-        counters: Counters, clock: Clock,
+        self,
+        spool: Spool,
+        scheduler: Scheduler,
+        retry: RetryPolicy,
+        bounces: Bounces,
+        events: EventLog,
+        counters: Counters,
+        clock: Clock,
     ) -> None:
         self._spool = spool
         self.scheduler = scheduler
@@ -59,7 +65,13 @@ class Outcomes:
     # An attempt ended with replies.
 
     def settle(
-        self, site: str, remote: RemoteConnection, attempt: Attempt, stage: str, reply: Reply, replies: list[Reply] | None
+        self,
+        site: str,
+        remote: RemoteConnection,
+        attempt: Attempt,
+        stage: str,
+        reply: Reply,
+        replies: list[Reply] | None,
     ) -> bool:
         """Records each recipient's outcome. True: the entry has recipients left that this pass has not tried."""
         now = self._clock.monotonic()
@@ -128,7 +140,9 @@ class Outcomes:
             self.scheduler.close(entry)
             return
         waited = self._clock.monotonic() - entry.ready_at
-        self._whole(entry, members(message, entry.group), problem, Told("", host, "", (entry.reception, waited, 0.0, 0.0)))
+        self._whole(
+            entry, members(message, entry.group), problem, Told("", host, "", (entry.reception, waited, 0.0, 0.0))
+        )
 
     def _whole(self, entry: Entry, recipients: list[Recipient], problem: Problem, told: Told) -> None:
         message = entry.message
@@ -184,8 +198,14 @@ class Outcomes:
         self.advance(entry, message, discarded=len(gone))
 
     def advance(
-        self, entry: Entry, message: Message, *, delivered: int = 0, discarded: int = 0,
-        failed: list[Recipient] | None = None, whole: bool = False,
+        self,
+        entry: Entry,
+        message: Message,
+        *,
+        delivered: int = 0,
+        discarded: int = 0,
+        failed: list[Recipient] | None = None,
+        whole: bool = False,
     ) -> bool:
         """Applies the change. True: the entry stays live, because recipients beyond the first hundred are untried.
 
@@ -199,7 +219,11 @@ class Outcomes:
         generated = self._bounces.for_change(message, entry, failed, warned, now)
         expired = sum(r.state is RecipientState.EXPIRED for r in failed)
         change = Change(
-            message, delivered=delivered, failed=len(failed) - expired, expired=expired, discarded=discarded,
+            message,
+            delivered=delivered,
+            failed=len(failed) - expired,
+            expired=expired,
+            discarded=discarded,
             generated=generated,
         )
         if generated:
@@ -210,7 +234,11 @@ class Outcomes:
             return True
         change.leaving = (entry.key,)
         if left:
-            due = max(now, min(r.due for r in left)) if not whole else min((r.due for r in left if r.due > now), default=now + 1000)
+            due = (
+                max(now, min(r.due for r in left))
+                if not whole
+                else min((r.due for r in left if r.due > now), default=now + 1000)
+            )
             for recipient in left:
                 recipient.due = due
             change.entering = ((due_key(due, message.id, entry.group), entry.domain),)
@@ -226,13 +254,25 @@ class Outcomes:
             self.scheduler.admit(message, content, entries, 0.0)
 
     def _tell(self, kind: EventType, message: Message, recipient: Recipient, told: Told, response: Response) -> None:
-        self._events.write(Event(
-            type=kind, id=format_id(message.id), sender=message.reverse_path, recipient=recipient.forward_path,
-            queue=recipient.domain, site=told.site, size=message.size, response=response,
-            peer_address=PeerAddress(told.host, told.address), timestamp=self._clock.now_ms() / 1000,
-            created=message.arrival / 1000, num_attempts=recipient.attempts, session_id=message.session_id,
-            delivery_protocol="ESMTP", delays=told.delays,
-        ))
+        self._events.write(
+            Event(
+                type=kind,
+                id=format_id(message.id),
+                sender=message.reverse_path,
+                recipient=recipient.forward_path,
+                queue=recipient.domain,
+                site=told.site,
+                size=message.size,
+                response=response,
+                peer_address=PeerAddress(told.host, told.address),
+                timestamp=self._clock.now_ms() / 1000,
+                created=message.arrival / 1000,
+                num_attempts=recipient.attempts,
+                session_id=message.session_id,
+                delivery_protocol="ESMTP",
+                delays=told.delays,
+            )
+        )
 
 
 def response_of(reply: Reply, stage: str) -> Response:

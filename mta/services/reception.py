@@ -58,8 +58,15 @@ class Reception:
     """One per worker: what all its incoming connections share."""
 
     def __init__(
-        self, settings: ReceptionSettings, relay: RelayPolicy, spool: Spool, scheduler: Scheduler, ids: IdSource,
-        events: EventLog, counters: Counters, clock: Clock,
+        self,
+        settings: ReceptionSettings,
+        relay: RelayPolicy,
+        spool: Spool,
+        scheduler: Scheduler,
+        ids: IdSource,
+        events: EventLog,
+        counters: Counters,
+        clock: Clock,
     ) -> None:
         self.settings = settings
         self.relay = relay
@@ -90,9 +97,15 @@ class Reception:
         handler = ReceptionSession(self, connection, address)
         self.sessions[connection] = handler
         handler.session = SmtpServerSession(
-            handler, settings.hostname, message_size=settings.message_size, recipients=settings.recipients,
-            command_line=settings.command_line, content_line=settings.content_line,
-            header_section=settings.header_section, errors=settings.errors, hops=settings.hops,
+            handler,
+            settings.hostname,
+            message_size=settings.message_size,
+            recipients=settings.recipients,
+            command_line=settings.command_line,
+            content_line=settings.content_line,
+            header_section=settings.header_section,
+            errors=settings.errors,
+            hops=settings.hops,
         )
         return handler.session
 
@@ -128,8 +141,19 @@ class ReceptionSession:
     """Policy of one connection: the call-backs of its session (see ``mta_ext.smtp_server.SmtpServerHandler``)."""
 
     __slots__ = (
-        "_began", "_connection", "_eight_bit", "_label", "_reception", "_recipients", "_reverse_path", "_stream",
-        "_trace_id", "_transactions", "_trusted", "address", "session",
+        "_began",
+        "_connection",
+        "_eight_bit",
+        "_label",
+        "_reception",
+        "_recipients",
+        "_reverse_path",
+        "_stream",
+        "_trace_id",
+        "_transactions",
+        "_trusted",
+        "address",
+        "session",
     )
 
     def __init__(self, reception: Reception, connection: SmtpServerConnection, address: str) -> None:
@@ -154,10 +178,10 @@ class ReceptionSession:
             self._label = format_id(self._reception.ids.next())
         return self._label
 
-    def on_hello(self, verb: str, name: str) -> bytes | None | _Pending:
+    def on_hello(self, verb: str, name: str) -> bytes | _Pending | None:
         return None
 
-    def on_mail(self, reverse_path: str, domain: str, size: int, eight_bit: bool) -> bytes | None | _Pending:
+    def on_mail(self, reverse_path: str, domain: str, size: int, eight_bit: bool) -> bytes | _Pending | None:
         reception = self._reception
         refusal = reception.refusal_now()
         if refusal is not None:
@@ -170,7 +194,7 @@ class ReceptionSession:
         self._began = reception.clock.monotonic()
         return None
 
-    def on_rcpt(self, forward_path: str, domain: str) -> bytes | None | _Pending:
+    def on_rcpt(self, forward_path: str, domain: str) -> bytes | _Pending | None:
         if not self._trusted and not self._reception.relay.admits(domain, trusted=False):
             self._rejected(forward_path, NO_RELAY, "RCPT")
             return NO_RELAY
@@ -179,7 +203,7 @@ class ReceptionSession:
         self._recipients.append(Recipient(forward_path, domain))
         return None
 
-    def on_data(self) -> bytes | None | _Pending:
+    def on_data(self) -> bytes | _Pending | None:
         return None
 
     def on_piece(self, data: bytes) -> None:
@@ -194,7 +218,7 @@ class ReceptionSession:
         if self._stream.backlog > STREAM_HIGH:
             self._connection.hold()
 
-    def on_content(self, content: Content) -> bytes | None | _Pending:
+    def on_content(self, content: Content) -> bytes | _Pending | None:
         """An acceptable message is complete: to the spool with it. The reply comes from ``_settled``."""
         reception = self._reception
         now = reception.clock.now_ms()
@@ -210,8 +234,17 @@ class ReceptionSession:
             octets, size = None, stream.octets
         recipients = self._recipients
         message = Message(
-            spool_id, self._reverse_path, recipients, size, now, self.label, self.session.hello_name, self.address,
-            self._protocol(), self._eight_bit or content.eight_bit, content.dotted,
+            spool_id,
+            self._reverse_path,
+            recipients,
+            size,
+            now,
+            self.label,
+            self.session.hello_name,
+            self.address,
+            self._protocol(),
+            self._eight_bit or content.eight_bit,
+            content.dotted,
         )
         reception.spool.accept(Ticket(message, octets, enqueue(message, now), self._settled, stream))
         self._recipients = []
@@ -250,9 +283,13 @@ class ReceptionSession:
         session = self.session
         recipients = self._recipients
         return received_field(
-            session.hello_name, self.address, self._reception.settings.hostname,
-            self._protocol(), format_id(spool_id),
-            recipients[0].forward_path if len(recipients) == 1 else None, now,
+            session.hello_name,
+            self.address,
+            self._reception.settings.hostname,
+            self._protocol(),
+            format_id(spool_id),
+            recipients[0].forward_path if len(recipients) == 1 else None,
+            now,
         )
 
     def _log_reception(self, message: Message, text: str, took: float) -> None:
@@ -261,22 +298,41 @@ class ReceptionSession:
         arrival = message.arrival / 1000
         delays = (took, 0.0, 0.0, 0.0)
         for recipient in message.recipients:
-            events.write(Event(
-                type="Reception", id=text, sender=message.reverse_path, recipient=recipient.forward_path,
-                queue=recipient.domain, size=message.size, peer_address=peer, timestamp=arrival, created=arrival,
-                session_id=message.session_id, reception_protocol=message.protocol, delays=delays,
-            ))
+            events.write(
+                Event(
+                    type="Reception",
+                    id=text,
+                    sender=message.reverse_path,
+                    recipient=recipient.forward_path,
+                    queue=recipient.domain,
+                    size=message.size,
+                    peer_address=peer,
+                    timestamp=arrival,
+                    created=arrival,
+                    session_id=message.session_id,
+                    reception_protocol=message.protocol,
+                    delays=delays,
+                )
+            )
 
     def _rejected(self, forward_path: str, reply: bytes, command: str) -> None:
         reception = self._reception
         now = reception.clock.now_ms() / 1000
         code, status, text = reply.decode().rstrip().split(" ", 2)
         reception.counters.add(REJECTED, 1)
-        reception.events.write(Event(
-            type="Rejection", sender=self._reverse_path, recipient=forward_path, timestamp=now, created=now,
-            session_id=self.label, peer_address=PeerAddress(self.session.hello_name, self.address),
-            response=Response(int(code), status, text, command), reception_protocol=self._protocol(),
-        ))
+        reception.events.write(
+            Event(
+                type="Rejection",
+                sender=self._reverse_path,
+                recipient=forward_path,
+                timestamp=now,
+                created=now,
+                session_id=self.label,
+                peer_address=PeerAddress(self.session.hello_name, self.address),
+                response=Response(int(code), status, text, command),
+                reception_protocol=self._protocol(),
+            )
+        )
 
     def _protocol(self) -> str:
         return "ESMTP" if self.session.esmtp else "SMTP"

@@ -22,8 +22,19 @@ class Shard:
     """``start`` opens the spool; ``refill`` brings what is due; ``stop`` commits and closes."""
 
     def __init__(
-        self, spool: Spool, ids: IdSource, retry: RetryPolicy, deliver: Callable[[Entry], None], events: EventLog,
-        counters: Counters, clock: Clock, *, hostname: str, live: int, content_memory: int, give_up_after: float,
+        self,
+        spool: Spool,
+        ids: IdSource,
+        retry: RetryPolicy,
+        deliver: Callable[[Entry], None],
+        events: EventLog,
+        counters: Counters,
+        clock: Clock,
+        *,
+        hostname: str,
+        live: int,
+        content_memory: int,
+        give_up_after: float,
     ) -> None:
         self.spool = spool
         self.scheduler = Scheduler(spool, clock, deliver, limit=live, content_memory=content_memory)

@@ -110,29 +110,47 @@ class Worker:
         retry = RetryPolicy(delivery.retry_after, delivery.give_up_after, delivery.warn_after, random.random)
         self._delivery = Delivery(self._delivery_settings(), self._router(), self._wheel, clock, self._counters)
         for number in orders.shards:
-            self._shards.append(Shard(
-                open_spool(config, number), ids, retry, self._delivery.take, self._events, self._counters, clock,
-                hostname=config.hostname, live=LIVE // len(orders.shards),
-                content_memory=config.limits.content_memory // len(orders.shards), give_up_after=delivery.give_up_after,
-            ))
+            self._shards.append(
+                Shard(
+                    open_spool(config, number),
+                    ids,
+                    retry,
+                    self._delivery.take,
+                    self._events,
+                    self._counters,
+                    clock,
+                    hostname=config.hostname,
+                    live=LIVE // len(orders.shards),
+                    content_memory=config.limits.content_memory // len(orders.shards),
+                    give_up_after=delivery.give_up_after,
+                )
+            )
         own = self._shards[0]
         limits = config.limits
         settings = ReceptionSettings(
-            config.hostname, limits.message_size, limits.recipients, limits.command_line, limits.content_line,
-            limits.header_section, limits.errors, limits.hops, -(-limits.connections // orders.workers),
+            config.hostname,
+            limits.message_size,
+            limits.recipients,
+            limits.command_line,
+            limits.content_line,
+            limits.header_section,
+            limits.errors,
+            limits.hops,
+            -(-limits.connections // orders.workers),
             limits.connections_per_client,
         )
         relay = RelayPolicy(config.relay.networks, config.relay.domains)
-        self._reception = Reception(
-            settings, relay, own.spool, own.scheduler, ids, self._events, self._counters, clock
-        )
+        self._reception = Reception(settings, relay, own.spool, own.scheduler, ids, self._events, self._counters, clock)
 
     def _delivery_settings(self) -> DeliverySettings:
         delivery = self._config.delivery
         return DeliverySettings(
-            self._config.hostname, max(1, -(-delivery.max_connections_per_site // self._orders.workers)),
-            delivery.max_messages_per_connection, delivery.connect_timeout,
-            RemoteDeadlines(delivery.command_timeout, delivery.content_timeout), delivery.ready_limit,
+            self._config.hostname,
+            max(1, -(-delivery.max_connections_per_site // self._orders.workers)),
+            delivery.max_messages_per_connection,
+            delivery.connect_timeout,
+            RemoteDeadlines(delivery.command_timeout, delivery.content_timeout),
+            delivery.ready_limit,
             min(60.0, delivery.retry_after[0]),
         )
 
@@ -141,8 +159,13 @@ class Worker:
         servers = tuple(NameServer(host, port) for host, port in config.dns.servers) or name_servers(())
         self._resolver = Resolver(servers, config.dns.timeout, self._clock, random=random.Random())
         return Router(
-            Routes((route.domain, route.to) for route in config.route), self._resolver, port=config.delivery.port,
-            own_names=own_names(config), own_addresses=own_addresses(config), random=random.Random(), clock=self._clock,
+            Routes((route.domain, route.to) for route in config.route),
+            self._resolver,
+            port=config.delivery.port,
+            own_names=own_names(config),
+            own_addresses=own_addresses(config),
+            random=random.Random(),
+            clock=self._clock,
         )
 
     async def _listen(self) -> None:
@@ -180,7 +203,9 @@ class Worker:
         now = loop.time()
         self._lag = max(0.0, now - getattr(self, "_beat_due", now))
         live = sum(len(shard.scheduler) for shard in self._shards)
-        self._control.notify("heartbeat", lag=round(self._lag, 4), queued=live, connections=len(self._reception.sessions))
+        self._control.notify(
+            "heartbeat", lag=round(self._lag, 4), queued=live, connections=len(self._reception.sessions)
+        )
         self._beat_due = now + HEARTBEAT
         self._beating = loop.call_later(HEARTBEAT, self._beat)
 
@@ -253,7 +278,10 @@ def open_spool(config: Config, number: int) -> Spool:
     from mta.spool.disk import DiskSpool
 
     return DiskSpool(
-        Path(config.data_dir) / "spool" / str(number), number, clock=SystemClock(), durability=config.spool.durability,
+        Path(config.data_dir) / "spool" / str(number),
+        number,
+        clock=SystemClock(),
+        durability=config.spool.durability,
         free_space=config.spool.free_space,
     )
 
