@@ -1,6 +1,7 @@
 """Which number lies where: every slot of a row, and the metric that it belongs to.
 
-Owns: the slot constants for the hot path (``counters.add(RECEIVED)``) and ``METRICS``, the table for exposition. A new number gets a slot at the end of its kind here and a line in the table; a test counts both.
+Owns: the slot constants for the hot path (``counters.add(RECEIVED)``) and ``METRICS``, the table for exposition.
+A new number gets a slot at the end of its kind here and a line in the table; a test counts both.
 Never does: touch memory. Labels are bounded by construction: a label value is a slot.
 """
 
