@@ -1,7 +1,7 @@
 """Replies of a remote (RFC 5321 §4.2, RFC 2034/3463): multi-line, enhanced codes, limits."""
 
 class Reply:
-    """``text`` holds the lines without codes, joined by LF, decoded as UTF-8 with replacement; controls are spaces."""
+    """``text`` holds the lines without codes, joined by LF, decoded as UTF-8 with replacement; controls: spaces."""
 
     def __init__(self, code: int, enhanced: str | None, text: str) -> None: ...
     @property

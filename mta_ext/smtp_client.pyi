@@ -23,7 +23,9 @@ class SmtpClientHandler(Protocol):
         """A transaction ended with replies. ``stage``: MAIL, RCPT, DATA or DOT, where it was decided, and ``reply``
         what decided it (for RCPT: every recipient was refused; ``reply`` is the first of them).
         ``recipients``: the reply to each RCPT in order, or None when all were positive (and for stage MAIL)."""
-    def on_trouble(self, stage: str, reply: Reply | None, reason: str, transactions: list[tuple[object, bool]]) -> None:
+    def on_trouble(
+        self, stage: str, reply: Reply | None, reason: str, transactions: list[tuple[object, bool]]
+    ) -> None:
         """The session ends without more outcomes: refused greeting or EHLO, 421, nonsense, lost connection, deadline.
         ``stage``: GREETING, EHLO, MAIL, RCPT, DATA, CONTENT, DOT, IDLE or QUIT. ``transactions``: those without an
         outcome, oldest first, each with True when its end of content was put out and no reply came (UNCERTAIN).

@@ -100,7 +100,7 @@ class Ledger(msgspec.Struct):
 
 
 class ContentStream(Protocol):
-    """Content above the streaming limit, written in pieces while it arrives. Marked incomplete until its ticket commits."""
+    """Content above the streaming limit, written in pieces while it arrives. Incomplete until its ticket commits."""
 
     #: octets given so far
     octets: int
