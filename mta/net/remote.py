@@ -5,7 +5,7 @@ is delivered, or decide what follows trouble; that is its owner's (``mta.service
 """
 
 import asyncio
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, cast
 
 from mta.net.deadlines import Wheel
 from mta.queue.entry import Attempt
@@ -84,8 +84,7 @@ class RemoteConnection(asyncio.Protocol):
         self.handshake: asyncio.Future[str | None] = asyncio.get_running_loop().create_future()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self.transport = transport
+        self.transport = cast(asyncio.Transport, transport)  # uvloop's is none by inheritance
         peer = transport.get_extra_info("peername")
         self.address = f"{peer[0]}:{peer[1]}" if isinstance(peer, tuple) else str(peer or "unix")
         self._since = now = asyncio.get_running_loop().time()
