@@ -222,6 +222,7 @@ class DiskSpool:
         queue = self._queue
         while queue and batch.has_room():
             write, subject, extra = queue.popleft()
+            batch.items += 1
             write(batch, subject, extra)
         batch.close()
 
