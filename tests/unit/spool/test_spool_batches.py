@@ -93,7 +93,9 @@ async def test_changes_wait_for_company_and_ride_with_a_ticket(tmp_path: Path) -
     await spool.stop()
 
 
-async def test_a_batch_is_cut_at_its_bounds_and_order_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_batch_is_cut_at_its_bounds_and_order_is_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(batch_module, "MAX_ITEMS", 3)
     spool = SlowDisk(tmp_path)
     spool.start(unexpected)
@@ -223,7 +225,7 @@ async def test_a_failed_commit_refuses_its_batch_and_everything_after(tmp_path: 
     await settled.count(2)
     spool.accept(ticket(make_message(4), None, settled, stream))
     await settled.count(3)
-    assert {n: type(error) for n, error in settled.results.items()} == {n: SpoolFailed for n in (2, 3, 4)}
+    assert {n: type(error) for n, error in settled.results.items()} == dict.fromkeys((2, 3, 4), SpoolFailed)
     assert "Input/output error" in str(settled.results[2])
     assert len(failures) == 1
     assert spool.load(1) == make_message_with_pieces(1)
