@@ -95,7 +95,7 @@ def power_cut_disk(directory: Path, mebibytes: int = 64) -> Iterator[PowerCut]:
     disk = PowerCut(directory, mebibytes)
     try:
         disk.mount()
-        os.sync()
+        _run("sync", "--file-system", str(disk.path))
         yield disk
     finally:
         disk.close()

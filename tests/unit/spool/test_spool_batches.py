@@ -108,16 +108,20 @@ async def test_a_batch_is_cut_at_its_bounds_and_order_is_kept(
     spool.may_commit.release()
     await settled.count(3)
     assert settled.order == [1, 2, 3]
-    spool.apply(delivered(messages[0]))
-    spool.apply(delivered(messages[1]))
-    spool.apply(delivered(messages[2]))
-    for message in messages[4:]:
+    for message in messages[4:6]:
         spool.accept(ticket(message, b"x", settled))
-    for _ in range(2):
-        spool.may_commit.release()
+    for message in messages[:3]:
+        spool.apply(delivered(message))
+    spool.accept(ticket(messages[6], b"x", settled))
+    spool.may_commit.release()
     await settled.count(4)
-    assert [spool.load(n) for n in (1, 2, 3)] == [None, None, None]
-    assert spool.ledger().delivered == 3
+    # In flight are 5, 6 and the change of 1; the changes of 2 and 3 did not fit, and are seen all the same.
+    assert [m.id for m in spool.messages(0, 10)] == [4]
+    assert spool.ledger() == Ledger(accepted=4, delivered=3)
+    spool.may_commit.release()
+    await settled.count(6)
+    assert [m.id for m in spool.messages(0, 10)] == [4, 5, 6]
+    assert spool.ledger() == Ledger(accepted=6, delivered=3)
     for _ in range(9):
         spool.may_commit.release()
     await settled.count(7)
@@ -216,13 +220,19 @@ async def test_a_failed_commit_refuses_its_batch_and_everything_after(tmp_path: 
     spool.error = lmdb.DiskError("mdb_txn_commit: Input/output error")
     spool.apply(delivered(message))
     stream = spool.open_stream(4)
-    stream.append(b"x" * 200_000)
+    drained: list[int] = []
+    stream.on_drained = lambda: drained.append(stream.backlog)
+    stream.append(b"x" * 2_000_000)
     spool.accept(ticket(make_message(2), b"x", settled))
     await asyncio.sleep(0)
     await asyncio.sleep(0)
     spool.accept(ticket(make_message(3), b"x", settled))
     spool.may_commit.release()
     await settled.count(2)
+    assert len(drained) == 1
+    stream.append(b"x" * 2_000_000)
+    await asyncio.sleep(0)
+    assert len(drained) == 2
     spool.accept(ticket(make_message(4), None, settled, stream))
     await settled.count(3)
     assert {n: type(error) for n, error in settled.results.items()} == dict.fromkeys((2, 3, 4), SpoolFailed)
