@@ -178,6 +178,8 @@ class DiskSpool:
         if self._closed is None:
             self._queue.append((Batch.run, stream, (first, octets)))
             self._begin_soon()
+        else:  # the shell must go on reading to the end of the content, to hear that it is refused
+            self._loop.call_soon(self._tell, stream.written, len(octets))
 
     def _abandon(self, stream: DiskStream) -> None:
         if self._closed is None:
@@ -222,6 +224,7 @@ class DiskSpool:
         queue = self._queue
         while queue and batch.has_room():
             write, subject, extra = queue.popleft()
+            batch.items += 1
             write(batch, subject, extra)
         batch.close()
 
@@ -287,8 +290,10 @@ class DiskSpool:
         self._closed = failure
         batch, self._flying = self._flying, None
         tickets = [subject for write, subject, _ in self._queue if write is Batch.ticket]
+        runs = [(subject, len(run[1])) for write, subject, run in self._queue if write is Batch.run]
         if batch is not None:
             tickets = batch.tickets + [ticket for ticket, _ in batch.refused] + tickets
+            runs = batch.runs + runs
         self._queue.clear()
         self._purge.clear()
         self._cancel_timer()
@@ -296,6 +301,8 @@ class DiskSpool:
         self._ledger = self._reader.ledger()
         for ticket in tickets:
             self._refuse(ticket, failure)
+        for stream, octets in runs:
+            self._tell(stream.written, octets)
         if self._drained is not None and not self._drained.done():
             self._drained.set_result(None)
         self._on_failure(failure)

@@ -2,7 +2,8 @@
 
 Owns: the low-water mark and the second for which an answer holds. Never does: refuse anything.
 The reserve is what keeps the queue moving when the disk is nearly full: LMDB copies before it writes, so also a
-removal needs free pages.
+removal needs free pages. There is no ballast file beside it: what the file has grown to stays allocated, so pages
+that messages have left are there for removals even when somebody else has filled the disk.
 """
 
 import os
