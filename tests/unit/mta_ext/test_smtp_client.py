@@ -137,7 +137,7 @@ BAD_PATHS = ["a\r\nRSET", "a\n", "a\0b", "ä@x.example", "a\udc80", "a@x> SIZE=1
 def test_a_path_that_would_end_its_command_is_an_error_and_changes_nothing(path: str, pipelining: bool) -> None:
     driver = greeted(Driver(), *["PIPELINING"] * pipelining)
     for job in (Job(1, reverse_path=path), Job(1, ("fine@x.example", path)), Job(1, ())):
-        with pytest.raises(ValueError, match="."):
+        with pytest.raises(ValueError, match=r"is no path|needs a recipient|surrogates"):
             driver.deliver(job)
     assert driver.session.room
     assert driver.session.outstanding == 0
@@ -151,7 +151,7 @@ def test_quoted_local_parts_pass() -> None:
 
 @pytest.mark.parametrize("name", ["", "a b", "a\r\nMAIL", "ä.example"])
 def test_an_ehlo_name_that_is_none_is_refused(name: str) -> None:
-    with pytest.raises(ValueError, match="."):
+    with pytest.raises(ValueError, match="cannot be the name"):
         SmtpClientSession(Driver(), name)
 
 

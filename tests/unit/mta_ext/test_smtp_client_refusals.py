@@ -41,7 +41,7 @@ def test_a_refused_sender_is_the_outcome_and_the_next_transaction_goes_on(split,
 
 @SPLITS
 @BOTH
-def test_when_all_recipients_are_refused_the_first_reply_decides_and_rset_clears_the_sender(split, extensions) -> None:
+def test_when_all_recipients_are_refused_the_first_decides_and_rset_clears_the_sender(split, extensions) -> None:
     script = {"RCPT": ["450 4.2.1 a", "550 5.1.1 b", "550 5.1.1 c"]}
     driver, remote = run(script, [Job(1, THREE), Job(2)], extensions, split)
     assert driver.outcomes == [
