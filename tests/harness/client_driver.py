@@ -12,6 +12,7 @@ from mta_ext.reply import Reply
 from mta_ext.smtp_client import SmtpClientSession
 from tests.harness.scripted_remote import ScriptedRemote
 
+STAGES = ("GREETING", "EHLO", "MAIL", "RCPT", "DATA", "CONTENT", "DOT", "IDLE", "QUIT")
 Split = Callable[[bytes], Iterable[bytes]]
 
 
@@ -54,20 +55,30 @@ class Driver:
     # --- handler ---
 
     def on_ready(self) -> None:
+        self._look()
         self.events.append(("ready",))
         self._deliver_next()
 
     def on_room(self) -> None:
+        self._look()
         self.events.append(("room",))
         self._deliver_next()
 
     def on_outcome(self, token: object, stage: str, reply: Reply, recipients: list[Reply] | None) -> None:
+        self._look()
         self.events.append(("outcome", token, stage, str(reply), recipients and [str(each) for each in recipients]))
 
     def on_trouble(
         self, stage: str, reply: Reply | None, reason: str, transactions: list[tuple[object, bool]]
     ) -> None:
+        self._look()
         self.events.append(("trouble", stage, reply and str(reply), reason, transactions))
+
+    def _look(self) -> None:
+        """What a handler may read from inside any call."""
+        assert self.session.stage in STAGES
+        assert self.session.outstanding <= 2
+        assert self.session.room <= (not self.session.closing)
 
     def _deliver_next(self) -> None:
         assert self.session.room

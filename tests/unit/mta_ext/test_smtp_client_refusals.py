@@ -158,13 +158,14 @@ def test_lmtp_lost_between_two_replies_is_uncertain() -> None:
     assert driver.trouble[3] == [(1, True)]
 
 
-def test_lmtp_421_after_some_replies_speaks_for_the_recipients_left() -> None:
-    driver = greeted(Driver([Job(1, THREE), Job(2)], options={"lmtp": True}), "PIPELINING")
+@pytest.mark.parametrize("others", [[], [Job(2)]])
+def test_lmtp_421_after_some_replies_speaks_for_the_recipients_left(others) -> None:
+    driver = greeted(Driver([Job(1, THREE), *others], options={"lmtp": True}), "PIPELINING")
     driver.hear(b"250 ok\r\n250 a\r\n250 b\r\n250 c\r\n354 go\r\n")
     driver.hear(b"250 a\r\n421 4.3.2 going\r\n")
     assert driver.outcomes == [(1, "DOT", "421 4.3.2 going", ["250 a", "421 4.3.2 going", "421 4.3.2 going"])]
     assert driver.trouble[:2] == ("DOT", "421 4.3.2 going")
-    assert driver.trouble[3] == [(2, False)]
+    assert driver.trouble[3] == [(job.token, False) for job in others]
 
 
 def test_lmtp_that_wants_content_for_nobody_is_out_of_step() -> None:
