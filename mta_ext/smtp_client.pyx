@@ -25,9 +25,9 @@ cdef class SmtpClientSession(LineSession):
         self._on_room = handler.on_room
         self._on_outcome = handler.on_outcome
         self._on_trouble = handler.on_trouble
-        self._ehlo_name = ehlo_name.encode("ascii")
-        if not ehlo_name or not ehlo_name.isprintable() or " " in ehlo_name:
+        if not ehlo_name or not ehlo_name.isascii() or not ehlo_name.isprintable() or " " in ehlo_name:
             raise ValueError(f"{ehlo_name!r} cannot be the name of an EHLO command")
+        self._ehlo_name = ehlo_name.encode("ascii")
         self._lmtp = lmtp
         self._line_limit = reply_line
         self._reader = ReplyReader(reply_lines)

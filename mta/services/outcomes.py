@@ -171,19 +171,6 @@ class Outcomes:
 
     # Where an entry goes from here.
 
-    def suspended(self, entry: Entry, reason: str, seconds: float) -> None:
-        """The site is paused or full: the entry waits, and it does not count as an attempt."""
-        message = self.scheduler.open(entry)
-        if message is None:
-            self.scheduler.close(entry)
-            return
-        due = self._clock.now_ms() + int(seconds * 1000)
-        for recipient in members(message, entry.group):
-            recipient.due = due
-            if not recipient.last_reply:
-                recipient.last_reply = f"delivery temporarily suspended: {reason}"
-        self.advance(entry, message, whole=True)
-
     def discarded(self, entry: Entry) -> None:
         """The route says ``discard:``."""
         message = self.scheduler.open(entry)

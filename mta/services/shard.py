@@ -10,8 +10,7 @@ from mta.clock import Clock
 from mta.log import EventLog
 from mta.model.spoolid import IdSource
 from mta.policy.retry import RetryPolicy
-from mta.queue.entry import Entry
-from mta.queue.scheduler import Scheduler
+from mta.queue.scheduler import Deliverer, Scheduler
 from mta.services.bounces import Bounces
 from mta.services.outcomes import Outcomes
 from mta.spool.protocol import Spool, SpoolFailed
@@ -26,7 +25,7 @@ class Shard:
         spool: Spool,
         ids: IdSource,
         retry: RetryPolicy,
-        deliver: Callable[[Entry], None],
+        deliverer: Deliverer,
         events: EventLog,
         counters: Counters,
         clock: Clock,
@@ -37,7 +36,7 @@ class Shard:
         give_up_after: float,
     ) -> None:
         self.spool = spool
-        self.scheduler = Scheduler(spool, clock, deliver, limit=live, content_memory=content_memory)
+        self.scheduler = Scheduler(spool, clock, deliverer, limit=live, content_memory=content_memory)
         self.scheduler.home = self
         self.bounces = Bounces(spool, ids, hostname, give_up_after)
         self.outcomes = Outcomes(spool, self.scheduler, retry, self.bounces, events, counters, clock)

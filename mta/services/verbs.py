@@ -26,7 +26,8 @@ EDITS = ("flush", "hold", "release", "remove", "bounce")
 class LiveControl:
     """One shard's entries in memory, as an operator's edits need them."""
 
-    def __init__(self, shard: Shard, delivery: Delivery) -> None:
+    def __init__(self, shard: Shard, delivery: Delivery, clock: Clock) -> None:
+        self._clock = clock
         self._shard = shard
         self._delivery = delivery
 
@@ -48,7 +49,10 @@ class LiveControl:
         message = self._message(spool_id)
         if message is None:
             return []
-        return [self._delivery.constraint(entry) for entry in self._shard.scheduler.find(message)]
+        live = {entry.domain: entry for entry in self._shard.scheduler.find(message)}
+        now = self._clock.now_ms()
+        due = {r.domain for r in message.queued() if r.due <= now}
+        return [self._delivery.constraint(domain, live.get(domain)) for domain in sorted(due | live.keys())]
 
 
 class QueueVerbs:
@@ -58,7 +62,7 @@ class QueueVerbs:
         self._admins = {
             shard.spool.shard: QueueAdmin(
                 shard.spool,
-                LiveControl(shard, delivery),
+                LiveControl(shard, delivery, clock),
                 clock,
                 lambda row: events.write(msgspec.convert(row, Event)),
                 make_dsn=lambda message, recipients, reason, shard=shard: shard.bounces.failed(  # type: ignore[misc]

@@ -115,7 +115,7 @@ class Worker:
                     open_spool(config, number),
                     ids,
                     retry,
-                    self._delivery.take,
+                    self._delivery,
                     self._events,
                     self._counters,
                     clock,
