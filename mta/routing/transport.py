@@ -1,10 +1,11 @@
 """Asks name servers: our own UDP transport on asyncio, with TCP for what does not fit.
 
 Owns: the sockets. A small pool of connected UDP sockets per name server, with ports that the kernel draws at random
-and that are left after some hundred questions; random ids; the question checked in every answer (RFC 5452 §9); EDNS with
-1232 octets; several tries over all servers, in which a late answer to an early try still counts.
+and that are left after some hundred questions; random ids; the question checked in every answer (RFC 5452 §9); EDNS
+with 1232 octets; several tries over all servers, in which a late answer to an early try still counts.
 Octets that do not belong to a question, or that do not parse, are dropped and the wait goes on.
 Never does: cache, follow a CNAME, or decide what an answer means. Loop thread only.
+
 """
 
 import asyncio
