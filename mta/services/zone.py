@@ -28,6 +28,8 @@ from mta.errors import DataError, UnavailableError
 PLAIN_UDP: Final = 512
 #: Seconds; what the dict form uses for all of its records, and for its negative answers.
 DEFAULT_TTL: Final = 300
+#: Octets that the length before a message over TCP can say (RFC 1035 §4.2.2).
+MAX_TCP: Final = 65_535
 MAX_CHAIN: Final = 8
 #: Seconds that a DELAY lasts.
 DELAY: Final = 1.0
@@ -139,7 +141,7 @@ class ZoneServer:
                     break
                 fault = self._fault(query)
                 if fault is not Fault.SILENCE:
-                    writer.write(self._response(query, fault).to_wire(prepend_length=True))
+                    writer.write(self._response(query, fault).to_wire(max_size=MAX_TCP, prepend_length=True))
         except (OSError, EOFError):
             pass  # the client has what it wanted
         finally:

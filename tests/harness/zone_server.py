@@ -1,6 +1,7 @@
 """A real name server for interoperability tests: nsd, authoritative, in the foreground, on a free loopback port.
 
-Owns: its directory, its process and its end. Skips by name when nsd is absent; MTA_REQUIRE_PEERS=1 makes that a failure.
+Owns: its directory, its process and its end. Skips by name when nsd is absent; with MTA_REQUIRE_PEERS=1 that is a
+failure.
 """
 
 import os

@@ -29,7 +29,7 @@ class SetClock:
 
 
 class ZoneTransport:
-    """Answers from a dict of records. ``trouble`` maps names (``*``: all) to a reason; ``gate`` holds answers back."""
+    """Answers from a dict of records. ``trouble``: name (``*``: all) → reason; ``gate`` holds answers back."""
 
     def __init__(self, records: Mapping[str, list[str]], ttl: int = 300) -> None:
         self.load(records, ttl)
