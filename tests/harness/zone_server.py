@@ -1,7 +1,7 @@
-"""A real name server for interoperability tests: nsd, authoritative, in the foreground, on a free loopback port.
+"""Real DNS servers for interoperability tests: nsd with zones, unbound in front of it, each on a free loopback port.
 
-Owns: its directory, its process and its end. Skips by name when nsd is absent; with MTA_REQUIRE_PEERS=1 that is a
-failure.
+Owns: their configuration, their processes (in the foreground) and their end. Skips by name when one is not installed;
+with MTA_REQUIRE_PEERS=1 that is a failure.
 """
 
 import os
@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TypeVar
 
 import dns.exception
 import dns.message
@@ -20,6 +21,8 @@ import pytest
 
 ANSWERS_WITHIN = 10.0
 _SEARCH = os.environ.get("PATH", "") + ":/usr/sbin:/usr/local/sbin"
+
+Started = TypeVar("Started", bound="_Server")
 
 _CONFIG = """
 server:
@@ -39,41 +42,60 @@ remote-control:
 """
 
 
-def nsd_program() -> str:
-    """Where nsd is. Skips, or fails when peers are required."""
-    program = shutil.which("nsd", path=_SEARCH)
-    if program is None:
+_RESOLVER_CONFIG = """
+server:
+  interface: 127.0.0.1
+  port: {port}
+  username: ""
+  chroot: ""
+  directory: "{directory}"
+  pidfile: "{directory}/unbound.pid"
+  logfile: "{directory}/unbound.log"
+  use-syslog: no
+  do-not-query-localhost: no
+  module-config: "iterator"
+  local-zone: "test." nodefault
+remote-control:
+  control-enable: no
+stub-zone:
+  name: "{origin}"
+  stub-addr: 127.0.0.1@{upstream}
+"""
+
+
+def program(name: str) -> str:
+    """Where a server program is. Skips, or fails when peers are required."""
+    path = shutil.which(name, path=_SEARCH)
+    if path is None:
         if os.environ.get("MTA_REQUIRE_PEERS") == "1":
-            pytest.fail("nsd is not installed, and MTA_REQUIRE_PEERS=1 says that it must be")
-        pytest.skip("nsd is not installed")
-    return program
+            pytest.fail(f"{name} is not installed, and MTA_REQUIRE_PEERS=1 says that it must be")
+        pytest.skip(f"{name} is not installed")
+    return path
 
 
-class RealZoneServer:
-    """nsd with zones: origin → zone text. ``address`` is what ``[dns] servers`` takes."""
+class _Server:
+    """A DNS server process on loopback. ``address`` is what ``[dns] servers`` takes."""
 
-    def __init__(self, directory: Path, zones: Mapping[str, str], probe: str) -> None:
+    def __init__(self, name: str, directory: Path, probe: str) -> None:
         """``probe``: a name for which it has an answer of whatever kind once it is up."""
         self.port = _free_port()
         self.address = f"127.0.0.1:{self.port}"
-        self._directory = directory
+        self._name = name
+        self._config = directory / f"{name}.conf"
+        self._log = directory / f"{name}.log"
         self._probe = probe
         self._process: subprocess.Popen[bytes] | None = None
-        config = _CONFIG.format(port=self.port, directory=directory)
-        for origin, text in zones.items():
-            (directory / origin).write_text(text)
-            config += f'zone:\n  name: "{origin}"\n  zonefile: "{directory / origin}"\n'
-        (directory / "nsd.conf").write_text(config)
 
     def start(self) -> None:
-        command = [nsd_program(), "-d", "-c", str(self._directory / "nsd.conf")]
+        """Returns when it answers."""
+        command = [program(self._name), "-d", "-c", str(self._config)]
         self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL, start_new_session=True)
         deadline = time.monotonic() + ANSWERS_WITHIN
         while not self._answers():
             if time.monotonic() > deadline or self._process.poll() is not None:
-                log = (self._directory / "nsd.log").read_text()
+                log = self._log.read_text() if self._log.exists() else "(no log)"
                 self.stop()
-                pytest.fail(f"nsd does not answer:\n{log}")
+                pytest.fail(f"{self._name} does not answer:\n{log}")
 
     def stop(self) -> None:
         """Ends the process that was started here, by its id. Idempotent."""
@@ -91,9 +113,30 @@ class RealZoneServer:
         return True
 
 
+class RealZoneServer(_Server):
+    """nsd, authoritative for zones: origin → zone text."""
+
+    def __init__(self, directory: Path, zones: Mapping[str, str], probe: str) -> None:
+        super().__init__("nsd", directory, probe)
+        config = _CONFIG.format(port=self.port, directory=directory)
+        for origin, text in zones.items():
+            (directory / origin).write_text(text)
+            config += f'zone:\n  name: "{origin}"\n  zonefile: "{directory / origin}"\n'
+        self._config.write_text(config)
+
+
+class RealResolver(_Server):
+    """unbound, which asks ``upstream`` for everything below ``origin``, as the resolver of a site does."""
+
+    def __init__(self, directory: Path, origin: str, upstream: RealZoneServer) -> None:
+        super().__init__("unbound", directory, origin)
+        self._config.write_text(
+            _RESOLVER_CONFIG.format(port=self.port, directory=directory, origin=origin, upstream=upstream.port)
+        )
+
+
 @contextmanager
-def real_zone_server(directory: Path, zones: Mapping[str, str], probe: str) -> Iterator[RealZoneServer]:
-    server = RealZoneServer(directory, zones, probe)
+def running(server: Started) -> Iterator[Started]:
     server.start()
     try:
         yield server

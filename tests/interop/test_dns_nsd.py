@@ -13,7 +13,7 @@ from mta.routing.nameservers import name_servers
 from mta.routing.resolver import Resolver
 from mta.routing.router import Router
 from mta.routing.routes import Routes
-from tests.harness.zone_server import RealZoneServer, real_zone_server
+from tests.harness.zone_server import RealZoneServer, running
 
 ZONE = """
 $TTL 300
@@ -92,8 +92,8 @@ ZONES = {"minasi.example": ZONE + BIG, "sister.test": SISTER, "broken.test": BRO
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealZoneServer]:
-    with real_zone_server(tmp_path_factory.mktemp("nsd"), ZONES, "minasi.example") as running:
-        yield running
+    with running(RealZoneServer(tmp_path_factory.mktemp("nsd"), ZONES, "minasi.example")) as started:
+        yield started
 
 
 @pytest.fixture
@@ -169,7 +169,7 @@ async def test_a_thousand_messages_at_once_ask_once(setup: Setup) -> None:
 
 
 async def test_mail_goes_on_by_the_last_answer_while_the_name_server_is_down(tmp_path: Path) -> None:
-    with real_zone_server(tmp_path, {"minasi.example": ZONE}, "minasi.example") as server:
+    with running(RealZoneServer(tmp_path, {"minasi.example": ZONE}, "minasi.example")) as server:
         setup = Setup(server)
         before = await setup.router.resolve("minasi.example")
         addresses = await setup.router.addresses(before.hosts[1])

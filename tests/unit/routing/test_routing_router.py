@@ -126,6 +126,18 @@ async def test_a_domain_in_use_is_refreshed_before_it_expires() -> None:
     assert router.counts()[Result.REFRESH] == 1
 
 
+async def test_a_refresh_that_fails_is_not_repeated_before_the_answer_ends() -> None:
+    transport, clock = ZoneTransport(ZONE, ttl=100), SetClock()
+    router = router_on(transport, clock)
+    old = await router.resolve("minasi.example")
+    transport.trouble["*"] = Reason.TIMEOUT
+    clock.seconds += 91
+    for _ in range(5):
+        assert router.cached("minasi.example") == old
+        await settled()
+    assert transport.asked.total() == 2
+
+
 async def test_a_thousand_messages_for_a_cold_domain_are_one_query() -> None:
     transport = ZoneTransport(ZONE)
     router = router_on(transport, SetClock())
