@@ -35,7 +35,7 @@ MAX_ADDRESSES: Final = 10
 Outcome = Destination | RoutingError
 
 
-class _Known(msgspec.Struct):
+class _Known(msgspec.Struct, frozen=True):
     """What is known of a domain, until when (monotonic seconds), and from when on it is worth a refresh."""
 
     outcome: Outcome
@@ -148,7 +148,6 @@ class Router:
         if self._clock.monotonic() >= known.expires:
             return None
         self._hits += 1
-        known.refresh_at = known.expires  # one refresh ahead of time; should it fail, the look-up at expiry follows
         self._flights.start(domain, partial(self._by_mx, domain, renew=True))
         return known.outcome
 

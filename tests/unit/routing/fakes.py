@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from random import Random
 
 import dns.message
+import dns.zone
 from dns.rdatatype import RdataType
 
 from mta.routing.answers import DnsTrouble, Reason
@@ -40,7 +41,10 @@ class ZoneTransport:
         self.closed = False
 
     def load(self, records: Mapping[str, list[str]], ttl: int = 300) -> None:
-        self._zone = ZoneServer([zone_from_dict(records, ttl)])
+        self.serve(zone_from_dict(records, ttl))
+
+    def serve(self, *zones: dns.zone.Zone) -> None:
+        self._zone = ZoneServer(zones)
 
     async def query(self, name: str, rdtype: RdataType) -> dns.message.Message:
         self.asked[name, rdtype.name] += 1

@@ -76,6 +76,13 @@ def test_the_least_recently_used_answer_leaves_when_the_cache_is_full() -> None:
     assert len(answers) == 3
 
 
+def test_an_answer_stored_again_is_young_again() -> None:
+    answers = cache(2)
+    for key in "abac":
+        answers.store(key, FOUND, 0.0)
+    assert [key for key in "abc" if answers.fresh(key, 1.0)] == ["a", "c"]
+
+
 def test_failures_are_bounded_too() -> None:
     answers = cache(3)
     for key in range(100):

@@ -105,7 +105,9 @@ def test_nothing_is_left_out_when_none_of_the_hosts_is_ours() -> None:
 
 
 def test_a_host_named_twice_counts_once_with_its_best_preference() -> None:
-    assert hosts((20, "a.example"), (5, "a.example"), (10, "b.example")) == [(5, "a.example"), (10, "b.example")]
+    once = [(5, "a.example"), (10, "b.example")]
+    assert hosts((20, "a.example"), (5, "a.example"), (10, "b.example")) == once
+    assert hosts((5, "a.example"), (10, "b.example"), (20, "a.example")) == once
 
 
 def test_a_thousand_hosts_are_cut_to_the_best_twenty() -> None:

@@ -4,8 +4,9 @@ import asyncio
 
 import pytest
 
-from mta.routing.answers import DnsTrouble, Kind, MxRecord, Reason
+from mta.routing.answers import MAX_CHAIN, DnsTrouble, Kind, MxRecord, Reason
 from mta.routing.cache import STALE_RECHECK, Result
+from mta.services.zone import zone_from_text
 from tests.unit.routing.fakes import SetClock, ZoneTransport, resolver_on, settled
 
 ZONE = {
@@ -64,6 +65,25 @@ async def test_a_loop_of_aliases_is_trouble_and_ends() -> None:
         await resolver_on(transport, SetClock()).mx("loop.example")
     assert caught.value.reason is Reason.LOOP
     assert transport.asked.total() == 1
+
+
+SOA = "$TTL 300\n@ SOA ns h 1 2 3 4 60\n"
+
+
+async def test_an_alias_into_another_zone_is_followed_and_lasts_as_long_as_its_shortest_part() -> None:
+    transport, clock = ZoneTransport({}), SetClock()
+    near = zone_from_text(SOA + "out 20 CNAME far.test.\nround CNAME round.far.test.\n", "near.test")
+    far = zone_from_text(SOA + "@ MX 5 mx\nround CNAME round.near.test.\n", "far.test")
+    transport.serve(near, far)
+    resolver = resolver_on(transport, clock)
+    lookup = await resolver.mx("out.near.test")
+    assert lookup.answer.records == (MxRecord(5, "mx.far.test"),)
+    assert lookup.expires == clock.seconds + 20
+    assert transport.asked == {("out.near.test", "MX"): 1, ("far.test", "MX"): 1}
+    with pytest.raises(DnsTrouble) as caught:
+        await resolver.mx("round.near.test")
+    assert caught.value.reason is Reason.LOOP
+    assert transport.asked.total() == 2 + MAX_CHAIN
 
 
 async def test_no_data_and_no_such_name_are_remembered_as_negative() -> None:

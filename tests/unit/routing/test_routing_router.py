@@ -136,6 +136,7 @@ async def test_a_refresh_that_fails_is_not_repeated_before_the_answer_ends() -> 
         assert router.cached("minasi.example") == old
         await settled()
     assert transport.asked.total() == 2
+    assert router.counts()[Result.STALE] == 0
 
 
 async def test_a_thousand_messages_for_a_cold_domain_are_one_query() -> None:

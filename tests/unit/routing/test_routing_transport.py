@@ -3,6 +3,7 @@
 import asyncio
 import os
 import socket
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from random import Random
@@ -20,7 +21,7 @@ from hypothesis import strategies as st
 from mta.routing import transport as transport_module
 from mta.routing.answers import DnsTrouble, Reason
 from mta.routing.nameservers import NameServer, parse_server
-from mta.routing.transport import MAX_TRIES, SOCKETS_PER_SERVER, Question, Signal, Transport, read_message
+from mta.routing.transport import MAX_TRIES, SOCKETS_PER_SERVER, Endpoint, Question, Signal, Transport, read_message
 from mta.services.zone import Fault, ZoneServer, zone_from_dict
 
 ZONE = {
@@ -265,6 +266,34 @@ async def test_dead_domains_give_up_their_place_before_they_time_out(monkeypatch
         assert not all(task.done() for task in dead)
         ends = await asyncio.gather(*dead, return_exceptions=True)
         assert all(isinstance(end, DnsTrouble) and end.reason is Reason.TIMEOUT for end in ends)
+
+
+async def test_the_error_left_by_an_earlier_datagram_does_not_cost_the_next_one() -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as reserved:
+        reserved.bind(("127.0.0.1", 0))
+        address = NameServer(*reserved.getsockname())
+    endpoint = Endpoint(address, Random(1), Counter())
+    question = Question("minasi.example", RdataType.MX)
+    endpoint.ask(question)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as back_again:
+        back_again.bind(address)
+        query_id, _ = endpoint.ask(question)
+        back_again.setblocking(False)
+        assert back_again.recv(512) == question.wire(query_id)
+    endpoint.close()
+
+
+async def test_a_socket_that_was_left_closes_after_its_last_answer() -> None:
+    silent = Scripted(lambda query: [])
+    before = len(os.listdir("/proc/self/fd"))
+    endpoint = Endpoint(NameServer("127.0.0.1", int(silent.address.split(":")[1])), Random(1), Counter())
+    query_id, future = endpoint.ask(Question("minasi.example", RdataType.MX))
+    endpoint.retire()
+    assert not future.done()
+    assert len(os.listdir("/proc/self/fd")) == before + 1
+    endpoint.forget(query_id)
+    assert len(os.listdir("/proc/self/fd")) == before
+    silent.close()
 
 
 async def test_no_such_name_is_an_answer() -> None:
