@@ -35,7 +35,7 @@ MAX_ADDRESSES: Final = 10
 Outcome = Destination | RoutingError
 
 
-class _Known(msgspec.Struct):
+class _Known(msgspec.Struct, frozen=True):
     """What is known of a domain, until when (monotonic seconds), and from when on it is worth a refresh."""
 
     outcome: Outcome
@@ -148,7 +148,6 @@ class Router:
         if self._clock.monotonic() >= known.expires:
             return None
         self._hits += 1
-        known.refresh_at = known.expires  # one refresh ahead of time; should it fail, the look-up at expiry follows
         self._flights.start(domain, partial(self._by_mx, domain, renew=True))
         return known.outcome
 
@@ -163,8 +162,14 @@ class Router:
         if isinstance(outcome, RoutingError) and lookup.stale:
             # No message is sent back on the strength of an answer that has expired.
             return RoutingError(False, "4.4.3", f"DNS is in trouble, and its last answer was: {outcome.text}")
-        put_bounded(self._known, domain, _Known(outcome, lookup.refresh_at, lookup.expires), MAX_KNOWN)
+        self._remember(domain, outcome, lookup)
         return outcome
+
+    def _remember(self, domain: str, outcome: Outcome, lookup: Lookup) -> None:
+        """An answer whose refresh is due already has had its one chance: the next look-up is at its end."""
+        due = self._clock.monotonic() >= lookup.refresh_at
+        known = _Known(outcome, lookup.expires if due else lookup.refresh_at, lookup.expires)
+        put_bounded(self._known, domain, known, MAX_KNOWN)
 
     async def _decide(self, domain: str, lookup: Lookup) -> Outcome:
         try:

@@ -1,10 +1,11 @@
 """Asks name servers: our own UDP transport on asyncio, with TCP for what does not fit.
 
 Owns: the sockets. A small pool of connected UDP sockets per name server, with ports that the kernel draws at random
-and that are left after some hundred questions; random ids; the question checked in every answer (RFC 5452 §9); EDNS with
-1232 octets; several tries over all servers, in which a late answer to an early try still counts.
+and that are left after some hundred questions; random ids; the question checked in every answer (RFC 5452 §9); EDNS
+with 1232 octets; several tries over all servers, in which a late answer to an early try still counts.
 Octets that do not belong to a question, or that do not parse, are dropped and the wait goes on.
 Never does: cache, follow a CNAME, or decide what an answer means. Loop thread only.
+
 """
 
 import asyncio
@@ -32,6 +33,9 @@ QUESTIONS_PER_SOCKET: Final = 500
 UDP_PAYLOAD: Final = 1232
 #: Questions under way at once; the others wait. Ids are 16 bits a socket, so that they stay hard to guess.
 MAX_UNDER_WAY: Final = 2000
+#: Questions in their first try at once: as many datagrams as a server's receive buffer of the usual 208 KiB holds.
+#: A question that is not answered by then gives its place to others, so that dead domains do not hold up the rest.
+MAX_YOUNG: Final = 200
 #: TCP connections at once.
 MAX_TCP: Final = 16
 #: Datagrams read at one wake-up before others get their turn.
@@ -132,6 +136,11 @@ class Endpoint:
                 continue  # the first may be left over from an earlier datagram
         return False
 
+    @property
+    def under_way(self) -> int:
+        """Questions that wait for an answer."""
+        return len(self._waiting)
+
     def forget(self, query_id: int) -> None:
         """Nobody waits for this answer any more."""
         self._waiting.pop(query_id, None)
@@ -189,9 +198,16 @@ class Transport:
         self.dropped: Counter[str] = Counter()
         self._random = random
         self._preferred = 0
+        self._closed = False
         self._pools: dict[NameServer, list[Endpoint]] = {server: [] for server in self.servers}
         self._room = asyncio.Semaphore(MAX_UNDER_WAY)
+        self.young = asyncio.Semaphore(MAX_YOUNG)
         self._tcp_room = asyncio.Semaphore(MAX_TCP)
+
+    @property
+    def under_way(self) -> int:
+        """Tries that wait for an answer."""
+        return sum(endpoint.under_way for pool in self._pools.values() for endpoint in pool)
 
     async def query(self, name: str, rdtype: RdataType) -> dns.message.Message:
         """The answer of the first server that has one: rcode NOERROR or NXDOMAIN. Raises DnsTrouble."""
@@ -203,13 +219,16 @@ class Transport:
                 exchange.close()
 
     def close(self) -> None:
-        """Closes every socket. Who still waits gets DnsTrouble."""
+        """Closes every socket. Who still waits gets DnsTrouble. Idempotent."""
+        self._closed = True
         for pool in self._pools.values():
             while pool:
                 pool.pop().close()
 
     def endpoint(self, server: NameServer) -> Endpoint:
         """A socket to the server, chosen at random from a pool that fills as it is used. Raises OSError."""
+        if self._closed:
+            raise OSError("the transport is closed")
         pool = self._pools[server]
         if len(pool) < SOCKETS_PER_SERVER:
             endpoint = Endpoint(server, self._random, self.dropped)
@@ -256,33 +275,40 @@ class _Exchange:
         self._transport = transport
         self._question = question
         self._loop = asyncio.get_running_loop()
-        self._give_up = self._loop.time() + transport.timeout
+        self._give_up = 0.0
         self._tries: dict[asyncio.Future[Outcome], tuple[NameServer, Endpoint, int]] = {}
         self._troubled: dict[NameServer, Reason] = {}
 
     async def run(self) -> dns.message.Message:
-        server = self._transport.servers[0]
-        for server, patience in self._transport.plan():
-            if server not in self._troubled and self._ask(server):
-                message = await self._first_answer(patience)
-                if message is not None:
-                    return message
-        raise self._trouble(server)
+        plan = self._transport.plan()
+        async with self._transport.young:
+            self._give_up = self._loop.time() + self._transport.timeout
+            message = await self._try(*next(plan))
+        for server, patience in plan:
+            if message is not None:
+                break
+            message = await self._try(server, patience)
+        if message is None:
+            raise self._trouble()
+        return message
 
     def close(self) -> None:
         for future, (_, endpoint, query_id) in self._tries.items():
             future.cancel()
             endpoint.forget(query_id)
 
-    def _ask(self, server: NameServer) -> bool:
+    async def _try(self, server: NameServer, patience: float) -> dns.message.Message | None:
+        """None when nobody answered in time, or the server is in trouble; then the others are next."""
+        if server in self._troubled:
+            return None
         try:
             endpoint = self._transport.endpoint(server)
         except OSError:
             self._troubled[server] = Reason.UNREACHABLE
-            return False
+            return None
         query_id, future = endpoint.ask(self._question)
         self._tries[future] = (server, endpoint, query_id)
-        return True
+        return await self._first_answer(patience)
 
     async def _first_answer(self, patience: float) -> dns.message.Message | None:
         """None when patience ends, or when every server that was asked is in trouble."""
@@ -317,12 +343,13 @@ class _Exchange:
         except (OSError, EOFError):  # TimeoutError is an OSError
             return None
 
-    def _trouble(self, server: NameServer) -> DnsTrouble:
-        """What a server said counts for more than silence."""
+    def _trouble(self) -> DnsTrouble:
+        """What a server said counts for more than silence, and silence for more than an unreachable port."""
+        said = {reason: server for server, reason in self._troubled.items()}
         for reason in (Reason.SERVFAIL, Reason.REFUSED):
-            for troubled, why in self._troubled.items():
-                if why is reason:
-                    return DnsTrouble(why, self._question.name, str(troubled))
-        if len(self._troubled) == len(self._transport.servers):
-            return DnsTrouble(Reason.UNREACHABLE, self._question.name, str(server))
-        return DnsTrouble(Reason.TIMEOUT, self._question.name, str(server))
+            if reason in said:
+                return DnsTrouble(reason, self._question.name, str(said[reason]))
+        silent = [server for server in self._transport.servers if server not in self._troubled]
+        if silent:
+            return DnsTrouble(Reason.TIMEOUT, self._question.name, str(silent[0]))
+        return DnsTrouble(Reason.UNREACHABLE, self._question.name, str(said[Reason.UNREACHABLE]))
