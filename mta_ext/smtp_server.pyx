@@ -17,6 +17,7 @@ Never does: sockets, time, policy, or the spool.
 """
 
 import sys
+from typing import Protocol
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from cpython.unicode cimport PyUnicode_DecodeASCII
@@ -28,7 +29,14 @@ from mta_ext.path cimport DOMAIN_LIMIT, PathParts, domain_of, mailbox_of, scan_p
 from mta_ext.scan cimport LABEL, any_high, class_of, first_four, same_word
 from mta_ext.session cimport LineSession
 
-from mta_ext.session import PENDING
+from mta_ext.session import PENDING, _Pending
+
+Verdict = bytes | None | _Pending
+
+
+class SmtpServerHandler(Protocol):
+    """The stub says what its methods are; it is here so that it can be imported."""
+
 
 cdef enum:
     CR = 13
