@@ -56,7 +56,8 @@ cdef class SmtpServerSession(LineSession):
     # The session
     cdef Phase _phase
     cdef Decision _decision
-    cdef bytes _early                # answer() came while the callback was still running
+    cdef bint _answered              # answer() came while the callback was still running
+    cdef bytes _early                # with this
     cdef str _asked_name             # what HELO or EHLO said, until the decision
     cdef bint _asked_esmtp
     cdef readonly str hello_name
@@ -82,6 +83,7 @@ cdef class SmtpServerSession(LineSession):
     cdef int _say(self, bytes reply) except -1
     cdef int _decide(self, object verdict) except -1
     cdef int _settle(self, bytes verdict) except -1
+    cdef void _forget_decision(self) noexcept
     cdef int _trouble(self, object error) except -1
     cdef int _report(self, object error) except -1
     cdef int _tell(self, object callback) except -1

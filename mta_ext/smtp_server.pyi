@@ -73,8 +73,8 @@ class SmtpServerSession(LineSession):
         """No transaction is open and nothing is half read: a draining server may say 421 now."""
     def greet(self) -> None:
         """Puts ``220 hostname ESMTP Hermes`` out."""
-    def answer(self, reply: bytes) -> None:
-        """Settles the pending decision; input kept meanwhile is parsed on. After ``closing`` it is ignored; RuntimeError
+    def answer(self, reply: bytes | None) -> None:
+        """Settles the pending decision, with None by the default reply; input kept meanwhile is parsed on. After ``closing`` it is ignored; RuntimeError
         when no decision is outstanding."""
     def shut(self, reply: bytes) -> None:
         """Says a last word (421 …) and closes, whatever the state; an open transaction is reset."""

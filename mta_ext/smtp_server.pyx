@@ -167,12 +167,13 @@ cdef class SmtpServerSession(LineSession):
         self._set_phase(GREETED)
         self._say(b"220 " + self._hostname + b" ESMTP Hermes\r\n")
 
-    def answer(self, bytes reply not None):
+    def answer(self, bytes reply):
         if self.closing:
             return
         if not self.pending:
-            if self._decision == NOTHING or self._early is not None:
+            if self._decision == NOTHING or self._answered:
                 raise RuntimeError("no decision is outstanding")
+            self._answered = True
             self._early = reply
             return
         self.pending = False
@@ -234,7 +235,7 @@ cdef class SmtpServerSession(LineSession):
             self._content = None
         self._reset()
         self._content = None
-        self._decision = NOTHING
+        self._forget_decision()
         self._set_phase(CLOSED)
         return self._resume()
 
@@ -258,7 +259,7 @@ cdef class SmtpServerSession(LineSession):
         if self.closing:
             return 0
         if verdict is PENDING:
-            if self._early is None:
+            if not self._answered:
                 self.pending = True
                 return 0
             verdict = self._early
@@ -268,15 +269,18 @@ cdef class SmtpServerSession(LineSession):
         cdef Decision decision = self._decision
         if verdict is not None and PyBytes_GET_SIZE(verdict) < 4:
             raise ValueError(f"{verdict!r} is no reply")
-        self._decision = NOTHING
-        self._early = None
+        self._forget_decision()
         self.progress += 1
         return SETTLE[<int> decision](self, verdict, verdict is None or PyBytes_AS_STRING(verdict)[0] < FOUR)
 
+    cdef void _forget_decision(self) noexcept:
+        self._decision = NOTHING
+        self._answered = False
+        self._early = None
+
     cdef int _trouble(self, object error) except -1:
         """A callback raised. The transaction is lost, the session goes on."""
-        self._decision = NOTHING
-        self._early = None
+        self._forget_decision()
         self._report(error)
         if self.closing:
             return 0

@@ -31,36 +31,36 @@ class RecordingHandler:
         self.facts: list[dict[str, Any]] = []
         self.errors: list[Exception] = []
         self.pieces: list[bytes] = []
-        self.waiting: list[bytes] = []
+        self.waiting: list[bytes | None] = []
         self.pending = pending
         self.content_reply: bytes | None = None
 
-    def _verdict(self, name: str, reply: bytes | None = None, default: bytes = b"250 2.0.0 ok\r\n") -> Verdict:
+    def _verdict(self, name: str, reply: bytes | None = None) -> Verdict:
         if name.startswith("raises"):
             raise PolicyBroke(name)
         reply = next((REFUSALS[key] for key in REFUSALS if name.startswith(key)), reply)
         if self.pending or name.startswith("waits"):
-            self.waiting.append(reply or default)
+            self.waiting.append(reply)
             return PENDING
         return reply
 
     def on_hello(self, verb: str, name: str) -> Verdict:
         self.calls.append(("hello", verb, name))
-        return None if self.pending else self._verdict(name)
+        return self._verdict(name)
 
     def on_mail(self, reverse_path: str, domain: str, size: int, eight_bit: bool) -> Verdict:
         self.calls.append(("mail", reverse_path, domain, size, eight_bit))
-        return self._verdict(reverse_path, default=b"250 2.1.0 ok\r\n")
+        return self._verdict(reverse_path)
 
     def on_rcpt(self, forward_path: str, domain: str) -> Verdict:
         self.calls.append(("rcpt", forward_path, domain))
         self._last = forward_path
-        return self._verdict(forward_path, default=b"250 2.1.5 ok\r\n")
+        return self._verdict(forward_path)
 
     def on_data(self) -> Verdict:
         self.calls.append(("data",))
         name = self._last.removeprefix("nodata-")
-        return self._verdict(name if name != self._last else "", default=b"354 end data with <CRLF>.<CRLF>\r\n")
+        return self._verdict(name if name != self._last else "")
 
     def on_piece(self, data: bytes) -> None:
         self.pieces.append(data)
