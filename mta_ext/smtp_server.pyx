@@ -16,10 +16,10 @@ The phases move as follows; ``_set_phase`` is the only place that moves them, an
 Never does: sockets, time, policy, or the spool.
 """
 
-import sys
 from typing import Protocol
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
+from cpython.exc cimport PyErr_SetObject, PyErr_WriteUnraisable
 from cpython.unicode cimport PyUnicode_DecodeASCII
 from libc.string cimport memchr
 
@@ -298,8 +298,8 @@ cdef class SmtpServerSession(LineSession):
                 return 0
             except Exception as another:
                 error = another
-        sys.unraisablehook(sys.UnraisableHookArgs(
-            (type(error), error, error.__traceback__, "Exception in a callback of an SMTP session", None)))
+        PyErr_SetObject(type(error), error)
+        PyErr_WriteUnraisable(self)
         return 0
 
     cdef int _tell(self, object callback) except -1:

@@ -2,8 +2,9 @@
 
 A dialogue is a text file. The first line says what it shows. Then, in any order:
 ``with: name=number …`` limits of the session; ``C: text`` a line of the client, CRLF added; ``c: text`` octets of the
-client with Python's backslash escapes, nothing added; ``S: text`` a line of the server; ``contents: N``
-handed to policy, whatever it said; ``calls: name …`` all that the handler was asked, in order; ``closes: yes`` the session is over at the end.
+client with Python's backslash escapes, nothing added; ``S: text`` a line of the server; ``contents: N`` handed to
+policy, whatever it said; ``calls: name …`` all that the handler was asked, in order; ``closes: yes`` the session is
+over at the end.
 
 Replies are compared as one transcript, because a pipelining client (RFC 2920) sees no more than that; their order in
 the file is for the reader. The handler's rules are those of ``tests.harness.recording_handler``.
