@@ -25,12 +25,6 @@ cdef enum Decision:
     ON_DATA
     ON_CONTENT
 
-cdef struct MailParams:
-    long long size
-    bint has_size
-    bint eight_bit
-    bint has_body
-
 cdef class SmtpServerSession(LineSession):
     # Policy: bound once
     cdef object _on_hello
@@ -93,8 +87,6 @@ cdef class SmtpServerSession(LineSession):
     cdef int _refuse_bare(self) except -1
     cdef int _perform(self, const char *line, Py_ssize_t length) except -1
     cdef int _hello(self, str verb, const char *text, Py_ssize_t length) except -1
-    cdef bytes _read_param(self, const char *text, Py_ssize_t length, Py_ssize_t *at, MailParams *params)
-    cdef bytes _read_params(self, const char *text, Py_ssize_t length, MailParams *params)
     cdef int _end_content(self) except -1
     cdef int _refuse_content(self, bytes reply, bint close) except -1
 

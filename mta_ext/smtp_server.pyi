@@ -24,7 +24,7 @@ class SmtpServerHandler(Protocol):
     def on_mail(self, reverse_path: str, domain: str, size: int, eight_bit: bool) -> Verdict:
         """``reverse_path`` without brackets and source route, "" for the null path; ``size`` as declared, else 0."""
     def on_rcpt(self, forward_path: str, domain: str) -> Verdict:
-        """``domain`` is lower case; for a bare ``postmaster``, which stays bare, it is the session's own host name."""
+        """``domain`` is lower case; for a bare ``postmaster`` (which stays bare) the session's own host name."""
     def on_data(self) -> Verdict:
         """At least one recipient stands. None: 354."""
     def on_piece(self, data: bytes) -> None:
@@ -34,8 +34,8 @@ class SmtpServerHandler(Protocol):
     def on_refused_content(self) -> None:
         """End of content that the session itself refused (bare CR or LF, too large, …); streamed pieces are void."""
     def on_reset(self) -> None:
-        """RSET, a second EHLO, QUIT, eof, close or a refused DATA took away an open transaction (also in the middle of
-        content, and while ``on_mail`` is pending). Never after ``on_content``: what was handed over goes its way."""
+        """RSET, a second EHLO, QUIT, eof, close or a refused DATA took away an open transaction (also in the middle
+        of content, and while ``on_mail`` is pending). Not after ``on_content``: what was handed over goes its way."""
 
 class SmtpServerSession(LineSession):
     """Limits in octets, line ends included, contents unstuffed. ``errors``: 5yz replies since the last accepted
@@ -74,8 +74,8 @@ class SmtpServerSession(LineSession):
     def greet(self) -> None:
         """Puts ``220 hostname ESMTP Hermes`` out."""
     def answer(self, reply: bytes | None) -> None:
-        """Settles the pending decision, with None by the default reply; input kept meanwhile is parsed on. After ``closing`` it is ignored; RuntimeError
-        when no decision is outstanding."""
+        """Settles the pending decision, with None by the default reply; input kept meanwhile is parsed on. Ignored
+        after ``closing``; RuntimeError when no decision is outstanding."""
     def shut(self, reply: bytes) -> None:
         """Says a last word (421 …) and closes, whatever the state; an open transaction is reset."""
     def eof(self) -> None:

@@ -15,6 +15,7 @@ from random import Random
 from typing import NamedTuple
 
 import pytest
+
 from tests.harness.recording_handler import RecordingHandler, cut, new_session, octet_by_octet, play
 
 FOLDER = Path(__file__).parent / "smtp"
@@ -33,7 +34,7 @@ def read(path):
     title, *lines = path.read_text(encoding="utf-8").splitlines()
     client, server, limits, expected = [], [], {}, {}
     for number, line in enumerate(lines, 2):
-        key, colon, text = line.partition(":")
+        key, _colon, text = line.partition(":")
         text = text.removeprefix(" ")
         if key == "C":
             client.append(text.encode() + b"\r\n")

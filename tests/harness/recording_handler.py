@@ -4,6 +4,7 @@ Owns: the rules that the dialogues rely on: a local part tells what happens. ``r
 ``closing`` refuse with 550 or 451, raise, or say 421; ``waits`` is answered through PENDING. Never does: assertions.
 """
 
+import itertools
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -112,7 +113,7 @@ def octet_by_octet(data: bytes) -> list[bytes]:
 def cut(data: bytes, places: Iterable[int]) -> list[bytes]:
     """``data`` cut at these offsets (taken modulo its length)."""
     marks = sorted({place % (len(data) + 1) for place in places} | {0, len(data)})
-    return [data[a:b] for a, b in zip(marks, marks[1:], strict=False)]
+    return [data[a:b] for a, b in itertools.pairwise(marks)]
 
 
 def new_session(make: Callable[[], RecordingHandler] = RecordingHandler, **limits: Any) -> tuple[

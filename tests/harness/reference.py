@@ -58,4 +58,5 @@ def header_lines(content: bytes) -> list[bytes]:
 
 def count_fields(content: bytes, name: bytes) -> int:
     """Fields of that name in the header section."""
-    return sum(line.partition(b":")[0].rstrip(b" \t").lower() == name for line in header_lines(content) if b":" in line)
+    starts = [line.partition(b":")[0] for line in header_lines(content) if b":" in line]
+    return sum(start.rstrip(b" \t").lower() == name for start in starts)

@@ -3,11 +3,11 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
+from mta_ext.dots import stuff
 from tests.harness.corpora import corpus
 from tests.harness.recording_handler import RecordingHandler, cut, new_session, octet_by_octet, play
 from tests.harness.reference import count_fields, split_content, stuff_content
-
-from mta_ext.dots import stuff
 
 ENVELOPE = b"EHLO c.example\r\nMAIL FROM:<a@b.example>\r\nRCPT TO:<c@d.example>\r\nDATA\r\n"
 
@@ -42,7 +42,7 @@ def test_empty_content_and_nul_octets_are_content_too():
     assert send(b"a\0b\r\n\0\r\n.\r\n")[1].contents == [b"a\0b\r\n\0\r\n"]
 
 
-@pytest.mark.parametrize("raw, limits, reply", [
+@pytest.mark.parametrize(("raw", "limits", "reply"), [
     (b"x" * 94 + b"\r\n" + b"\r\n.\r\n", {"message_size": 98}, b"250"),
     (b"x" * 95 + b"\r\n" + b"\r\n.\r\n", {"message_size": 98}, b"552 5.3.4"),
     (b"..\r\n" * 10 + b".\r\n", {"message_size": 30}, b"250"),
@@ -116,7 +116,8 @@ def test_octets_above_the_limit_are_thrown_away_not_kept():
 
 def message_files():
     folder = corpus("eml")
-    return sorted(path for path in folder.rglob("*") if path.is_file() and not path.name.startswith(("LICENSE", "SOURCE")))
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    return sorted(path for path in files if not path.name.startswith(("LICENSE", "SOURCE")))
 
 
 def test_every_message_of_the_corpus_comes_through_unchanged_or_is_refused_for_its_line_ends():

@@ -3,13 +3,14 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
+from mta_ext.dots import Stuffer, Unstuffer, stuff
 from tests.harness.recording_handler import cut, octet_by_octet
 from tests.harness.reference import split_content, stuff_content
 
-from mta_ext.dots import Stuffer, Unstuffer, stuff
-
 #: Octets that matter to transparency, and one that stands for all others.
-SOUP = st.lists(st.sampled_from([b"\r", b"\n", b".", b"\r\n", b"\r\n.", b"\r\n.\r\n", b"x"]), max_size=40).map(b"".join)
+OCTETS = st.sampled_from([b"\r", b"\n", b".", b"\r\n", b"\r\n.", b"\r\n.\r\n", b"x"])
+SOUP = st.lists(OCTETS, max_size=40).map(b"".join)
 
 
 def unstuff(pieces):
@@ -24,7 +25,7 @@ def unstuff(pieces):
     return content, consumed, unstuffer
 
 
-@pytest.mark.parametrize("raw, content", [
+@pytest.mark.parametrize(("raw", "content"), [
     (b".\r\n", b""),
     (b"\r\n.\r\n", b"\r\n"),
     (b"hello\r\n.\r\n", b"hello\r\n"),
@@ -40,7 +41,8 @@ def test_content_ends_at_a_lone_dot_and_loses_its_transparency_dots(raw, content
 
 
 @pytest.mark.parametrize("raw", [
-    b"\n.\n", b"x\n.\r\n", b"x\r.\r\n", b"x\r\n.\n", b"x\r\n.\rx", b"x\r\n.\r\r\n", b"x\r\n\0.\r\n", b"x\r\n.\0\r\n", b".\n",
+    b"\n.\n", b"x\n.\r\n", b"x\r.\r\n", b"x\r\n.\n", b"x\r\n.\rx", b"x\r\n.\r\r\n", b"x\r\n\0.\r\n",
+    b"x\r\n.\0\r\n", b".\n",
 ])
 def test_nothing_but_crlf_dot_crlf_ends_content(raw):
     for pieces in ([raw], octet_by_octet(raw)):

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from mta_ext.params import parse_params, parse_size
 
 
-@pytest.mark.parametrize("text, params", [
+@pytest.mark.parametrize(("text", "params"), [
     (b"", {}),
     (b" ", {}),
     (b"SIZE=100", {"SIZE": "100"}),
@@ -20,13 +20,14 @@ def test_parameters_are_keywords_with_or_without_values(text, params):
 
 
 @pytest.mark.parametrize("text", [
-    b"=1", b"SIZE=", b"SIZE=1=2", b"-X", b"A_B=1", b"A=\x80", b"A=\0", b"A\tB", b"A=b\x7f", b"SIZE=1 size=2", b"A A", b"A,B",
+    b"=1", b"SIZE=", b"SIZE=1=2", b"-X", b"A_B=1", b"A=\x80", b"A=\0", b"A\tB", b"A=b\x7f", b"SIZE=1 size=2",
+    b"A A", b"A,B",
 ])
 def test_wrong_syntax_and_repetition_give_none(text):
     assert parse_params(text) is None
 
 
-@pytest.mark.parametrize("value, size", [
+@pytest.mark.parametrize(("value", "size"), [
     ("0", 0), ("1", 1), ("007", 7), ("9223372036854775808", 2**63), ("99999999999999999999", 10**20 - 1),
     ("", -1), ("100000000000000000000", -1), ("+1", -1), ("-1", -1), ("1_0", -1), (" 1", -1), ("1 ", -1), ("1\n", -1),
     ("\u0663", -1), ("\u00b2", -1), ("0x10", -1), ("1e3", -1),

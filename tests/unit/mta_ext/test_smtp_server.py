@@ -1,14 +1,14 @@
-"""The server session beyond its dialogues: late decisions, calls from inside callbacks, broken policy, the last words."""
+"""The server session beyond its dialogues: late decisions, calls from inside callbacks, broken policy, last words."""
 
 import gc
 import sys
 import weakref
 
 import pytest
-from tests.harness.recording_handler import PolicyBroke, RecordingHandler, new_session, play, settle
 
 from mta_ext.session import PENDING
 from mta_ext.smtp_server import SmtpServerSession
+from tests.harness.recording_handler import PolicyBroke, RecordingHandler, new_session, play, settle
 
 HELLO = b"EHLO c.example\r\n"
 MAIL = b"MAIL FROM:<a@b.example>\r\n"
@@ -51,7 +51,7 @@ def test_extensions_are_said_as_configured_and_their_parameters_follow():
 
 
 def test_the_session_tells_its_shell_where_it_stands():
-    session, handler = new_session()
+    session, _handler = new_session()
     assert session.idle
     session.greet()
     session.feed(HELLO)
@@ -81,7 +81,7 @@ def test_pending_content_is_neither_idle_nor_in_content():
 
 
 def test_input_is_kept_while_a_decision_is_pending_and_then_parsed_in_order():
-    session, handler = new_session()
+    session, _handler = new_session()
     session.greet()
     session.feed(HELLO + b"MAIL FROM:<waits@b>\r\nNOOP\r\n")
     assert session.pending
@@ -147,7 +147,7 @@ def test_what_on_reset_feeds_waits_until_the_reply_is_out():
         def on_reset(self):
             session.feed(b"HELP\r\n")
 
-    session, handler = new_session(Feeding)
+    session, _handler = new_session(Feeding)
     session.greet()
     session.feed(HELLO + MAIL + b"EHLO waits.example\r\n")
     session.take_output()
@@ -155,7 +155,9 @@ def test_what_on_reset_feeds_waits_until_the_reply_is_out():
     assert session.take_output() == b"250 welcome back\r\n214 2.0.0 see RFC 5321\r\n"
 
 
-@pytest.mark.parametrize("where", ["on_hello", "on_mail", "on_rcpt", "on_data", "on_content", "on_piece", "on_refused_content"])
+@pytest.mark.parametrize("where", [
+    "on_hello", "on_mail", "on_rcpt", "on_data", "on_content", "on_piece", "on_refused_content",
+])
 @pytest.mark.parametrize("how", ["shut", "eof"])
 def test_a_callback_may_end_the_session(where, how):
     handler = RecordingHandler()
@@ -180,8 +182,10 @@ def test_a_callback_may_end_the_session(where, how):
     assert session.take_output() == b""
 
 
-@pytest.mark.parametrize("last", [b"EHLO waits\r\n", MAIL.replace(b"a@", b"waits@"), MAIL + RCPT.replace(b"c@", b"waits@"),
-                                  MAIL + RCPT.replace(b"c@", b"nodata-waits@") + b"DATA\r\n"])
+@pytest.mark.parametrize("last", [
+    b"EHLO waits\r\n", MAIL.replace(b"a@", b"waits@"), MAIL + RCPT.replace(b"c@", b"waits@"),
+    MAIL + RCPT.replace(b"c@", b"nodata-waits@") + b"DATA\r\n",
+])
 @pytest.mark.parametrize("how", ["shut", "eof"])
 def test_an_answer_after_the_end_is_ignored(last, how):
     session, handler = new_session()
@@ -244,7 +248,7 @@ def test_a_greeting_comes_once():
         session.greet()
 
 
-@pytest.mark.parametrize("rcpt, data", [
+@pytest.mark.parametrize(("rcpt", "data"), [
     (b"raises@d", b""), (b"nodata-raises@d", b"DATA\r\n"), (b"nocontent-raises@d", b"DATA\r\nx\r\n.\r\n"),
 ])
 def test_what_policy_raises_costs_the_transaction_and_is_reported(rcpt, data):
@@ -280,7 +284,8 @@ def test_without_on_error_the_interpreter_is_told(monkeypatch):
 
     for kind in (Silent, Worse):
         session, handler = new_session(kind)
-        assert play(session, handler, [b"EHLO raises\r\nNOOP\r\n"]).endswith(b"451 4.3.0 internal error\r\n250 2.0.0 ok\r\n")
+        replies = play(session, handler, [b"EHLO raises\r\nNOOP\r\n"])
+        assert replies.endswith(b"451 4.3.0 internal error\r\n250 2.0.0 ok\r\n")
     assert [str(error) for error in seen] == ["raises", "on_error too"]
 
 
@@ -304,7 +309,8 @@ def test_what_on_reset_and_on_refused_content_raise_changes_nothing():
         def on_refused_content(self):
             raise PolicyBroke("refused")
 
-    session, handler = started(TO_CONTENT + b"xx\r\n.\r\n" + MAIL + b"RSET\r\n" + MAIL + b"QUIT\r\n", Broken(), message_size=3)
+    session, handler = started(
+        TO_CONTENT + b"xx\r\n.\r\n" + MAIL + b"RSET\r\n" + MAIL + b"QUIT\r\n", Broken(), message_size=3)
     assert session.closing
     assert [str(error) for error in handler.errors] == ["refused", "reset", "reset"]
 

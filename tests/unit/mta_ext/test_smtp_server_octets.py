@@ -1,4 +1,4 @@
-"""One invariant for the server session: segmentation never changes what is said or handed on, and no octets upset it."""
+"""One invariant of the server session: no segmentation changes what is said or handed on, and no octets upset it."""
 
 import json
 from struct import unpack_from
@@ -6,6 +6,7 @@ from struct import unpack_from
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from tests.harness.corpora import corpus
 from tests.harness.recording_handler import RecordingHandler, cut, new_session, octet_by_octet, play
 from tests.harness.reference import count_ends, split_content
@@ -30,9 +31,12 @@ def assert_segmentation_is_nothing(data, *ways, **limits):
 
 
 COMMANDS = st.sampled_from([
-    b"EHLO c.example\r\n", b"HELO c\r\n", b"MAIL FROM:<a@b>\r\n", b"MAIL FROM:<a@b> SIZE=100 BODY=7BIT\r\n", b"RCPT TO:<c@d>\r\n",
-    b"RCPT TO:<refused@d>\r\n", b"RCPT TO:<nocontent-later@d>\r\n", b"RCPT TO:<raises@d>\r\n", b"RCPT TO:<nodata-refused@d>\r\n",
-    b"DATA\r\n", b"RSET\r\n", b"NOOP\r\n", b"QUIT\r\n", b"x\r\n", b".\r\n", b"\r\n.\r\n", b"..\r\n", b".", b"\r", b"\n", b"\0",
+    b"EHLO c.example\r\n", b"HELO c\r\n", b"MAIL FROM:<a@b>\r\n", b"MAIL FROM:<a@b> SIZE=100 BODY=7BIT\r\n",
+    b"RCPT TO:<c@d>\r\n",
+    b"RCPT TO:<refused@d>\r\n", b"RCPT TO:<nocontent-later@d>\r\n", b"RCPT TO:<raises@d>\r\n",
+    b"RCPT TO:<nodata-refused@d>\r\n",
+    b"DATA\r\n", b"RSET\r\n", b"NOOP\r\n", b"QUIT\r\n", b"x\r\n", b".\r\n", b"\r\n.\r\n", b"..\r\n", b".",
+    b"\r", b"\n", b"\0",
     b"\xff", b"Received: x\r\n", b"NOOP " + b"y" * 70 + b"\r\n", b"z" * 90, ENVELOPE, ENVELOPE + b"hello\r\n.\r\n",
 ])
 LIMITS = {"command_line": 64, "message_size": 200, "content_line": 80, "header_section": 120, "hops": 2, "errors": 6,
@@ -54,7 +58,8 @@ def test_any_octets_as_commands_or_content_upset_nothing(data, places):
         assert len(contents) <= count_ends(whole)
 
 
-SOUP = st.lists(st.sampled_from([b"\r", b"\n", b".", b"\r\n", b"\r\n.", b"x", b"\0", b"\xff"]), max_size=30).map(b"".join)
+OCTETS = st.sampled_from([b"\r", b"\n", b".", b"\r\n", b"\r\n.", b"x", b"\0", b"\xff"])
+SOUP = st.lists(OCTETS, max_size=30).map(b"".join)
 
 
 @given(SOUP, st.lists(st.integers(0, 100), max_size=5))
@@ -74,7 +79,8 @@ def vectors():
     return json.loads((corpus("smuggling-eod") / "eod_vectors.json").read_text())["vectors"]
 
 
-@pytest.mark.parametrize("limits", [{}, {"message_size": 20}, {"content_line": 10}], ids=["kept", "too large", "line too long"])
+@pytest.mark.parametrize(
+    "limits", [{}, {"message_size": 20}, {"content_line": 10}], ids=["kept", "too large", "line too long"])
 def test_no_smuggling_vector_makes_a_second_message(limits):
     tried = 0
     for vector in vectors():
