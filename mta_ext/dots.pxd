@@ -15,7 +15,8 @@ ctypedef struct Dots:
     Py_ssize_t longest       # octets of the longest finished line, its CRLF included
     bint ended
 
-cdef Py_ssize_t unstuff(Dots *dots, const char *octets, Py_ssize_t length, char *out, Py_ssize_t *written) noexcept nogil
+cdef Py_ssize_t unstuff(Dots *dots, const char *octets, Py_ssize_t length,
+                        char *out, Py_ssize_t *written) noexcept nogil
 
 ctypedef struct Stuffing:
     bint in_line             # False after CRLF and at the beginning: a dot here needs another one

@@ -85,7 +85,8 @@ cdef const char *_through_dot(Dots *dots, const char *at, Run *run) noexcept nog
     return at
 
 
-cdef Py_ssize_t unstuff(Dots *dots, const char *octets, Py_ssize_t length, char *out, Py_ssize_t *written) noexcept nogil:
+cdef Py_ssize_t unstuff(Dots *dots, const char *octets, Py_ssize_t length,
+                        char *out, Py_ssize_t *written) noexcept nogil:
     """How many octets were consumed: all, or those up to the end of content, when ``ended`` turns True.
 
     ``out`` needs room for ``length`` + 1 octets, as a CR may have been held back; NULL throws the content away.

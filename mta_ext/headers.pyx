@@ -20,7 +20,7 @@ cdef enum:
 
 
 cdef inline Py_ssize_t _name_length(const char *line, Py_ssize_t length) noexcept nogil:
-    """Octets of the field's name, or 0 when the line begins no field. White space before the colon is obsolete, but read."""
+    """Octets of the field's name, or 0 when the line begins no field. Space before the colon is obsolete."""
     cdef Py_ssize_t at = 0
     cdef Py_ssize_t name
     while at < length and class_of(line[at]) & NAME:

@@ -1,12 +1,12 @@
 """ESMTP parameters of MAIL and RCPT (RFC 5321 §4.1.2), read in place.
 
-Owns: their syntax and that of SIZE's number. Never does: judge which parameters a session allows.
+Owns: their syntax, that of SIZE's number and BODY's values. Never does: replies.
 """
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from cpython.unicode cimport PyUnicode_DecodeASCII
 
-from mta_ext.scan cimport DIGIT, KEYWORD, VALUE, class_of
+from mta_ext.scan cimport DIGIT, KEYWORD, VALUE, class_of, same_word
 
 cdef enum:
     SPACE = 32
@@ -55,6 +55,41 @@ cdef long long scan_size(const char *digits, Py_ssize_t length) noexcept nogil:
         # Nineteen digits cannot overflow; the twentieth is held off before it could.
         number = most if number > (most - 9) // 10 else number * 10 + (digits[at] - 48)
     return number
+
+
+cdef ParamFlaw _judge(const Param *param, MailParams *known) noexcept nogil:
+    if param.keyword_length != 4:
+        return PARAMS_UNKNOWN
+    if known.offers_size and same_word(param.keyword, "size", 4):
+        known.size = scan_size(param.value, param.value_length)
+        if known.has_size or known.size < 0:
+            return PARAMS_WRONG
+        known.has_size = True
+        return PARAMS_FINE
+    if known.offers_8bitmime and same_word(param.keyword, "body", 4):
+        known.eight_bit = param.value_length == 8 and same_word(param.value, "8bitmime", 8)
+        if known.has_body or not (known.eight_bit or param.value_length == 4 and same_word(param.value, "7bit", 4)):
+            return PARAMS_WRONG
+        known.has_body = True
+        return PARAMS_FINE
+    return PARAMS_UNKNOWN
+
+
+cdef ParamFlaw read_params(const char *text, Py_ssize_t length, MailParams *params) noexcept nogil:
+    """All that stands behind a path; the first flaw decides."""
+    cdef Param param
+    cdef Py_ssize_t at = 0
+    cdef Py_ssize_t step
+    cdef ParamFlaw flaw = PARAMS_FINE
+    if length and text[0] != SPACE:
+        return PARAMS_WRONG
+    while at < length and flaw == PARAMS_FINE:
+        step = next_param(text + at, length - at, &param)
+        if step < 0:
+            return PARAMS_WRONG
+        at += step
+        flaw = _judge(&param, params)
+    return flaw
 
 
 def parse_params(bytes text):

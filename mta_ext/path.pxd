@@ -15,5 +15,6 @@ ctypedef struct PathParts:
 cdef Py_ssize_t scan_path(const char *text, Py_ssize_t length, PathParts *parts) noexcept nogil
 cdef bint is_domain(const char *text, Py_ssize_t length) noexcept nogil
 cdef bint is_address_literal(const char *text, Py_ssize_t length) noexcept nogil
+cdef bint is_hello_name(const char *text, Py_ssize_t length) noexcept nogil
 cdef str domain_of(const PathParts *parts)
 cdef str mailbox_of(const PathParts *parts)

@@ -41,7 +41,7 @@ cdef Py_ssize_t _dot_string(const char *text, Py_ssize_t length) noexcept nogil:
 
 
 cdef Py_ssize_t _quoted_string(const char *text, Py_ssize_t length) noexcept nogil:
-    """Quoted-string of SMTP: printable octets and spaces, quote and backslash behind a backslash; its octets, or -1."""
+    """Quoted-string of SMTP: printable octets and spaces, quote and backslash only escaped; its octets, or -1."""
     cdef Py_ssize_t at = 1
     while at < length and text[at] != QUOTE:
         if text[at] == BACKSLASH:
@@ -227,6 +227,23 @@ cdef str domain_of(const PathParts *parts):
 cdef str mailbox_of(const PathParts *parts):
     """Octets as they came; only what ``scan_path`` let through gets here."""
     return PyUnicode_DecodeASCII(parts.mailbox, parts.mailbox_length, NULL)
+
+
+cdef bint is_hello_name(const char *text, Py_ssize_t length) noexcept nogil:
+    """What is safe in a Received field: letters, digits, dots, hyphens, underscores, or an address in brackets.
+
+    RFC 5321 §4.1.1.1 wants a domain or an address literal; much honest mail comes from machines whose name is
+    neither, so that only the octets are checked.
+    """
+    cdef Py_ssize_t at
+    cdef bint literal = length > 2 and text[0] == BRACKET and text[length - 1] == CLOSING_BRACKET
+    if length == 0 or length > DOMAIN_LIMIT:
+        return False
+    for at in range(1 if literal else 0, length - 1 if literal else length):
+        if not (class_of(text[at]) & LABEL or text[at] == HYPHEN or text[at] == FULL_STOP
+                or (literal and text[at] == COLON)):
+            return False
+    return True
 
 
 class Path(NamedTuple):

@@ -4,8 +4,8 @@ Owns: the unread tail and the output of one session. Input is parsed in place on
 what cannot be parsed yet is copied. While a decision is pending, input is kept and not parsed.
 Never does: sockets, time, or anything about a particular protocol.
 
-Callbacks run while lines are being parsed, and may call any method of the session: what they feed waits behind what is
-being parsed, and the tail that is being parsed is neither moved nor freed before the parser has let go of it.
+Callbacks run while lines are being parsed, and may call any method of the session: what they feed waits behind what
+is being parsed, and the tail that is being parsed is neither moved nor freed before the parser has let go of it.
 """
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE

@@ -25,12 +25,6 @@ cdef enum Decision:
     ON_DATA
     ON_CONTENT
 
-cdef struct MailParams:
-    long long size
-    bint has_size
-    bint eight_bit
-    bint has_body
-
 cdef class SmtpServerSession(LineSession):
     # Policy: bound once
     cdef object _on_hello
@@ -56,7 +50,8 @@ cdef class SmtpServerSession(LineSession):
     # The session
     cdef Phase _phase
     cdef Decision _decision
-    cdef bytes _early                # answer() came while the callback was still running
+    cdef bint _answered              # answer() came while the callback was still running
+    cdef bytes _early                # with this
     cdef str _asked_name             # what HELO or EHLO said, until the decision
     cdef bint _asked_esmtp
     cdef readonly str hello_name
@@ -82,6 +77,7 @@ cdef class SmtpServerSession(LineSession):
     cdef int _say(self, bytes reply) except -1
     cdef int _decide(self, object verdict) except -1
     cdef int _settle(self, bytes verdict) except -1
+    cdef void _forget_decision(self) noexcept
     cdef int _trouble(self, object error) except -1
     cdef int _report(self, object error) except -1
     cdef int _tell(self, object callback) except -1
@@ -91,8 +87,6 @@ cdef class SmtpServerSession(LineSession):
     cdef int _refuse_bare(self) except -1
     cdef int _perform(self, const char *line, Py_ssize_t length) except -1
     cdef int _hello(self, str verb, const char *text, Py_ssize_t length) except -1
-    cdef bytes _read_param(self, const char *text, Py_ssize_t length, Py_ssize_t *at, MailParams *params)
-    cdef bytes _read_params(self, const char *text, Py_ssize_t length, MailParams *params)
     cdef int _end_content(self) except -1
     cdef int _refuse_content(self, bytes reply, bint close) except -1
 

@@ -1,44 +1,77 @@
 """The SMTP server session (RFC 5321), sans-IO: commands and content in, replies out, decisions by callback.
 
-Owns: the order of commands, their syntax, the limits, and every reply that is not policy. These hold whatever a peer or
-a handler does:
+Owns: the order of commands, their syntax, the limits, and every reply that is not policy. These hold whatever a
+peer or a handler does:
 
-* Content ends at CRLF.CRLF and nowhere else. A bare CR or LF in it is refused after that end, and the connection closed.
+* Content ends at CRLF.CRLF and nowhere else. A bare CR or LF in it is refused after that end, and the connection
+  closed.
 * Segmentation never changes the meaning of a session: the same octets give the same replies, in any pieces.
 * After each refused content or DATA the transaction is gone, so that nothing of it is left for what comes next.
 * At most one decision is outstanding, and input waits for it.
 
 The phases move as follows; ``_set_phase`` is the only place that moves them, and refuses what is not in its table.
 
-    SILENT  -greet-> GREETED -HELO, EHLO-> READY -MAIL-> MAIL -RCPT-> RCPT -DATA-> CONTENT -end-> HANDED -answer-> READY
-    MAIL, RCPT, CONTENT -RSET, EHLO, refusal-> READY            every phase -QUIT, shut, eof, bare line end-> CLOSED
+    SILENT -greet-> GREETED -HELO, EHLO-> READY
+    READY -MAIL-> MAIL -RCPT-> RCPT -DATA-> CONTENT -its end-> HANDED -answer-> READY
+    MAIL, RCPT, CONTENT -RSET, EHLO, refusal-> READY
+    every phase -QUIT, shut, eof, bare line end-> CLOSED
 
 Never does: sockets, time, policy, or the spool.
 """
 
-import sys
+from typing import Protocol
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
+from cpython.exc cimport PyErr_SetObject, PyErr_WriteUnraisable
 from cpython.unicode cimport PyUnicode_DecodeASCII
 from libc.string cimport memchr
 
 from mta_ext.content cimport SOUND, BARE_LINE_END, Content, Flaw
-from mta_ext.params cimport Param, next_param, scan_size
-from mta_ext.path cimport DOMAIN_LIMIT, PathParts, domain_of, mailbox_of, scan_path
-from mta_ext.scan cimport LABEL, any_high, class_of, first_four, same_word
+from mta_ext.params cimport PARAMS_FINE, PARAMS_UNKNOWN, MailParams, ParamFlaw, read_params
+from mta_ext.path cimport PathParts, domain_of, is_hello_name, mailbox_of, scan_path
+from mta_ext.scan cimport any_high, first_four, same_word
 from mta_ext.session cimport LineSession
+from mta_ext.smtp_replies cimport (
+    BAD_ARGUMENT,
+    BAD_FORWARD_PATH,
+    BAD_OCTET,
+    BAD_REVERSE_PATH,
+    BAD_SEQUENCE,
+    BARE_REPLY,
+    BYE,
+    CANNOT_VERIFY,
+    FLAW_REPLIES,
+    GO_AHEAD,
+    HELLO_FIRST,
+    HELP,
+    INTERNAL_ERROR,
+    LINE_TOO_LONG_REPLY,
+    MAIL_OK,
+    NOT_IMPLEMENTED,
+    NO_RECIPIENTS,
+    OK,
+    RCPT_OK,
+    TOO_EARLY,
+    TOO_LARGE_REPLY,
+    TOO_MANY_ERRORS,
+    TOO_MANY_RECIPIENTS,
+    UNKNOWN_COMMAND,
+    UNKNOWN_PARAMETER,
+)
 
-from mta_ext.session import PENDING
+from mta_ext.session import PENDING, _Pending
+
+Verdict = bytes | None | _Pending
+
+
+class SmtpServerHandler(Protocol):
+    """The stub says what its methods are; it is here so that it can be imported."""
+
 
 cdef enum:
     CR = 13
     HT = 9
     SPACE = 32
-    HYPHEN = 45
-    FULL_STOP = 46
-    COLON = 58
-    BRACKET = 91
-    CLOSING_BRACKET = 93
     ONE = 49
     TWO = 50
     FOUR = 52
@@ -46,45 +79,7 @@ cdef enum:
     COMMANDS = 19
     PHASES = 8
 
-# -- Replies -----------------------------------------------------------------------------------------------------------
-
-cdef bytes OK = b"250 2.0.0 ok\r\n"
-cdef bytes MAIL_OK = b"250 2.1.0 ok\r\n"
-cdef bytes RCPT_OK = b"250 2.1.5 ok\r\n"
-cdef bytes GO_AHEAD = b"354 end data with <CRLF>.<CRLF>\r\n"
-cdef bytes BYE = b"221 2.0.0 bye\r\n"
-cdef bytes CANNOT_VERIFY = b"252 2.1.5 cannot verify, but send some mail and see\r\n"
-cdef bytes HELP = b"214 2.0.0 see RFC 5321\r\n"
-cdef bytes TOO_MANY_ERRORS = b"421 4.7.0 too many errors\r\n"
-cdef bytes INTERNAL_ERROR = b"451 4.3.0 internal error\r\n"
-cdef bytes TOO_MANY_RECIPIENTS = b"452 4.5.3 too many recipients\r\n"
-cdef bytes UNKNOWN_COMMAND = b"500 5.5.1 command not recognized\r\n"
-cdef bytes LINE_TOO_LONG_REPLY = b"500 5.5.2 line too long\r\n"
-cdef bytes BAD_OCTET = b"500 5.5.2 NUL or 8-bit octet in a command\r\n"
-cdef bytes BAD_FORWARD_PATH = b"501 5.1.3 bad forward-path\r\n"
-cdef bytes BAD_REVERSE_PATH = b"501 5.1.7 bad reverse-path\r\n"
-cdef bytes BAD_ARGUMENT = b"501 5.5.4 syntax error in arguments\r\n"
-cdef bytes NOT_IMPLEMENTED = b"502 5.5.1 command not implemented\r\n"
-cdef bytes BAD_SEQUENCE = b"503 5.5.1 bad sequence of commands\r\n"
-cdef bytes HELLO_FIRST = b"503 5.5.1 EHLO or HELO first\r\n"
-cdef bytes BARE_REPLY = b"550 5.5.2 CR and LF may only come together\r\n"
-cdef bytes TOO_LARGE_REPLY = b"552 5.3.4 message too large\r\n"
-cdef bytes TOO_EARLY = b"554 5.5.0 wait for the greeting\r\n"
-cdef bytes NO_RECIPIENTS = b"554 5.5.1 no valid recipients\r\n"
-cdef bytes UNKNOWN_PARAMETER = b"555 5.5.4 parameter not recognized or not implemented\r\n"
-
-# In the order of content.Flaw.
-cdef tuple FLAW_REPLIES = (
-    INTERNAL_ERROR,
-    BARE_REPLY,
-    TOO_LARGE_REPLY,
-    b"554 5.6.0 line too long\r\n",
-    b"554 5.6.0 header section too large\r\n",
-    b"554 5.4.6 too many hops\r\n",
-    b"452 4.3.1 out of memory\r\n",
-)
-
-# -- Phases ------------------------------------------------------------------------------------------------------------
+# -- Phases ----------------------------------------------------------------------------------------------------------
 
 PHASE_NAMES = ("SILENT", "GREETED", "READY", "MAIL", "RCPT", "CONTENT", "HANDED", "CLOSED")
 cdef int[PHASES] MOVES = [
@@ -159,12 +154,13 @@ cdef class SmtpServerSession(LineSession):
         self._set_phase(GREETED)
         self._say(b"220 " + self._hostname + b" ESMTP Hermes\r\n")
 
-    def answer(self, bytes reply not None):
+    def answer(self, bytes reply):
         if self.closing:
             return
         if not self.pending:
-            if self._decision == NOTHING or self._early is not None:
+            if self._decision == NOTHING or self._answered:
                 raise RuntimeError("no decision is outstanding")
+            self._answered = True
             self._early = reply
             return
         self.pending = False
@@ -226,7 +222,7 @@ cdef class SmtpServerSession(LineSession):
             self._content = None
         self._reset()
         self._content = None
-        self._decision = NOTHING
+        self._forget_decision()
         self._set_phase(CLOSED)
         return self._resume()
 
@@ -250,7 +246,7 @@ cdef class SmtpServerSession(LineSession):
         if self.closing:
             return 0
         if verdict is PENDING:
-            if self._early is None:
+            if not self._answered:
                 self.pending = True
                 return 0
             verdict = self._early
@@ -260,15 +256,18 @@ cdef class SmtpServerSession(LineSession):
         cdef Decision decision = self._decision
         if verdict is not None and PyBytes_GET_SIZE(verdict) < 4:
             raise ValueError(f"{verdict!r} is no reply")
-        self._decision = NOTHING
-        self._early = None
+        self._forget_decision()
         self.progress += 1
         return SETTLE[<int> decision](self, verdict, verdict is None or PyBytes_AS_STRING(verdict)[0] < FOUR)
 
+    cdef void _forget_decision(self) noexcept:
+        self._decision = NOTHING
+        self._answered = False
+        self._early = None
+
     cdef int _trouble(self, object error) except -1:
         """A callback raised. The transaction is lost, the session goes on."""
-        self._decision = NOTHING
-        self._early = None
+        self._forget_decision()
         self._report(error)
         if self.closing:
             return 0
@@ -286,8 +285,8 @@ cdef class SmtpServerSession(LineSession):
                 return 0
             except Exception as another:
                 error = another
-        sys.unraisablehook(sys.UnraisableHookArgs(
-            (type(error), error, error.__traceback__, "Exception in a callback of an SMTP session", None)))
+        PyErr_SetObject(type(error), error)
+        PyErr_WriteUnraisable(self)
         return 0
 
     cdef int _tell(self, object callback) except -1:
@@ -348,41 +347,6 @@ cdef class SmtpServerSession(LineSession):
         self._decision = ON_HELLO
         return self._decide(self._on_hello(verb, self._asked_name))
 
-    cdef bytes _read_params(self, const char *text, Py_ssize_t length, MailParams *params):
-        """The parameters behind a path; None, or the reply that refuses them. ``params`` NULL: none is known."""
-        cdef Py_ssize_t at = 0
-        cdef bytes refusal
-        if length and text[0] != SPACE:
-            return BAD_ARGUMENT
-        while at < length:
-            refusal = self._read_param(text, length, &at, params)
-            if refusal is not None:
-                return refusal
-        return None
-
-    cdef bytes _read_param(self, const char *text, Py_ssize_t length, Py_ssize_t *at, MailParams *params):
-        cdef Param param
-        cdef Py_ssize_t step = next_param(text + at[0], length - at[0], &param)
-        if step < 0:
-            return BAD_ARGUMENT
-        at[0] += step
-        if params == NULL or not self.esmtp or param.keyword_length != 4:
-            return UNKNOWN_PARAMETER
-        if self._offers_size and same_word(param.keyword, "size", 4):
-            params.size = scan_size(param.value, param.value_length)
-            if params.has_size or params.size < 0:
-                return BAD_ARGUMENT
-            params.has_size = True
-            return None
-        if self._offers_8bitmime and same_word(param.keyword, "body", 4):
-            params.eight_bit = param.value_length == 8 and same_word(param.value, "8bitmime", 8)
-            if params.has_body or not (
-                    params.eight_bit or param.value_length == 4 and same_word(param.value, "7bit", 4)):
-                return BAD_ARGUMENT
-            params.has_body = True
-            return None
-        return UNKNOWN_PARAMETER
-
     # -- Content --
 
     cdef Py_ssize_t _on_octets(self, const char *octets, Py_ssize_t length) except -1:
@@ -416,7 +380,7 @@ cdef class SmtpServerSession(LineSession):
         return self._close() if close else 0
 
 
-# -- One function a verb -----------------------------------------------------------------------------------------------
+# -- One function a verb ---------------------------------------------------------------------------------------------
 
 cdef int _helo(SmtpServerSession self, const char *text, Py_ssize_t length) except -1:
     return self._hello("HELO", text, length)
@@ -429,20 +393,22 @@ cdef int _ehlo(SmtpServerSession self, const char *text, Py_ssize_t length) exce
 cdef int _mail(SmtpServerSession self, const char *text, Py_ssize_t length) except -1:
     """``FROM:<path>`` and parameters. A space after the colon is an error, as RFC 5321 §3.3 says."""
     cdef PathParts path
-    cdef MailParams params = MailParams(0, False, False, False)
+    cdef bint sized = self.esmtp and self._offers_size
+    cdef bint typed = self.esmtp and self._offers_8bitmime
+    cdef MailParams params = MailParams(sized, typed, 0, False, False, False)
     cdef Py_ssize_t at
-    cdef bytes refusal
+    cdef ParamFlaw flaw
     if length < 6 or not same_word(text, "from:", 5) or text[5] == SPACE:
         return self._say(BAD_ARGUMENT)
     at = scan_path(text + 5, length - 5, &path)
     if at < 0 or path.mailbox_length and not path.domain_length:
         return self._say(BAD_REVERSE_PATH)
     at += 5
-    refusal = self._read_params(text + at, length - at, &params)
-    if refusal is None and params.size > self._limits.size:
-        refusal = TOO_LARGE_REPLY
-    if refusal is not None:
-        return self._say(refusal)
+    flaw = read_params(text + at, length - at, &params)
+    if flaw != PARAMS_FINE:
+        return self._say(UNKNOWN_PARAMETER if flaw == PARAMS_UNKNOWN else BAD_ARGUMENT)
+    if params.size > self._limits.size:
+        return self._say(TOO_LARGE_REPLY)
     self._decision = ON_MAIL
     return self._decide(self._on_mail(mailbox_of(&path), domain_of(&path), params.size, params.eight_bit))
 
@@ -450,8 +416,9 @@ cdef int _mail(SmtpServerSession self, const char *text, Py_ssize_t length) exce
 cdef int _rcpt(SmtpServerSession self, const char *text, Py_ssize_t length) except -1:
     """``TO:<path>``; no parameter is known yet."""
     cdef PathParts path
+    cdef MailParams params = MailParams(False, False, 0, False, False, False)
     cdef Py_ssize_t at
-    cdef bytes refusal
+    cdef ParamFlaw flaw
     cdef str domain
     self._tried = True
     if length < 4 or not same_word(text, "to:", 3) or text[3] == SPACE:
@@ -460,9 +427,9 @@ cdef int _rcpt(SmtpServerSession self, const char *text, Py_ssize_t length) exce
     if at < 0 or not path.mailbox_length:
         return self._say(BAD_FORWARD_PATH)
     at += 3
-    refusal = self._read_params(text + at, length - at, NULL)
-    if refusal is not None:
-        return self._say(refusal)
+    flaw = read_params(text + at, length - at, &params)
+    if flaw != PARAMS_FINE:
+        return self._say(UNKNOWN_PARAMETER if flaw == PARAMS_UNKNOWN else BAD_ARGUMENT)
     if self._recipients >= self._recipient_limit:
         return self._say(TOO_MANY_RECIPIENTS)
     domain = domain_of(&path) if path.domain_length else self._own_domain
@@ -512,7 +479,7 @@ cdef int _not_implemented(SmtpServerSession self, const char *text, Py_ssize_t l
     return self._say(NOT_IMPLEMENTED)
 
 
-# -- One function a decision -------------------------------------------------------------------------------------------
+# -- One function a decision -----------------------------------------------------------------------------------------
 
 cdef int _settle_hello(SmtpServerSession self, bytes reply, bint good) except -1:
     """A refused EHLO changes nothing; an accepted one is a RSET too (RFC 5321 §4.1.4)."""
@@ -568,7 +535,7 @@ cdef int _settle_content(SmtpServerSession self, bytes reply, bint good) except 
 
 cdef settle_t[6] SETTLE = [NULL, _settle_hello, _settle_mail, _settle_rcpt, _settle_data, _settle_content]
 
-# -- The table of commands ---------------------------------------------------------------------------------------------
+# -- The table of commands -------------------------------------------------------------------------------------------
 
 cdef Command[COMMANDS] TABLE
 cdef int _commands = 0
@@ -624,20 +591,3 @@ cdef const Command *find_command(const char *line, Py_ssize_t length) noexcept n
                 return NULL
             return command if same_word(line, command.verb, command.length) else NULL
     return NULL
-
-
-cdef bint is_hello_name(const char *text, Py_ssize_t length) noexcept nogil:
-    """What is safe in a Received field: letters, digits, dots, hyphens, underscores, or an address in brackets.
-
-    RFC 5321 §4.1.1.1 wants a domain or an address literal; much honest mail comes from machines whose name is neither,
-    so that only the octets are checked.
-    """
-    cdef Py_ssize_t at
-    cdef bint literal = length > 2 and text[0] == BRACKET and text[length - 1] == CLOSING_BRACKET
-    if length == 0 or length > DOMAIN_LIMIT:
-        return False
-    for at in range(1 if literal else 0, length - 1 if literal else length):
-        if not (class_of(text[at]) & LABEL or text[at] == HYPHEN or text[at] == FULL_STOP
-                or (literal and text[at] == COLON)):
-            return False
-    return True
