@@ -46,7 +46,7 @@ def build_dsn(
     """The content of a report about some recipients of a message, CRLF throughout.
 
     It goes to ``message.reverse_path`` with the null reverse-path. ``headers``: header section of the original, cut
-    at HEADERS_LIMIT. ``message_id`` without brackets and domain. ``retry_until_ms`` (kind "delayed"): the give-up time.
+    at HEADERS_LIMIT. ``message_id`` without brackets and domain. ``retry_until_ms`` (kind "delayed"): give-up time.
     A report about a report, or to nobody, raises ValueError: such mail is only ever discarded (RFC 5321 §6.1).
     """
     if message.generated or not message.reverse_path:
@@ -115,21 +115,15 @@ def _text(kind: Kind, message: Message, recipients: Sequence[Recipient], host: s
     lines = [f"This is the mail server {host}.", ""]
     arrived = rfc5322_date(message.arrival)
     if kind == "failed":
-        lines += [
-            f"Your message of {arrived} could not be delivered",
-            "to the recipients below. It will not be tried",
-        ]
-        lines += [
-            "again. You may need to correct the address or ask the",
-            "recipient in another way, then send it anew.",
-        ]
+        said = (
+            f"Your message of {arrived} could not be delivered to the recipients below, and will not be tried again."
+        )
+        said += " Please check the address, or reach the recipient in another way."
     else:
-        lines += [
-            f"Your message of {arrived} has not been delivered",
-            "to the recipients below yet. There is nothing",
-        ]
-        lines += ["that you need to do: the server goes on trying" + (" until" if retry_until else ".")]
-        lines += [f"{rfc5322_date(retry_until)}."] if retry_until else []
+        until = f" until {rfc5322_date(retry_until)}" if retry_until else ""
+        said = f"Your message of {arrived} has not been delivered to the recipients below yet."
+        said += f" There is nothing that you need to do: the server goes on trying{until}."
+    lines += _wrapped("", said)
     for recipient in recipients:
         lines += ["", f"<{_inline(recipient.forward_path)}>"]
         lines += _wrapped("    ", _reason(kind, recipient))
