@@ -8,12 +8,10 @@ Never does: decide whether a report is due, or queue it.
 
 import re
 from collections.abc import Sequence
-from typing import Literal
 
 from mta.clock import rfc5322_date
 from mta.model.message import Message, Recipient, RecipientState
-
-Kind = Literal["failed", "delayed"]
+from mta.model.spoolid import format_id
 
 #: Octets of the original's header section that are sent back; more says nothing more about what went wrong.
 HEADERS_LIMIT = 32 * 1024
@@ -32,41 +30,44 @@ _EXPIRED, _REFUSED, _DELAYED = "4.4.7", "5.0.0", "4.0.0"
 
 
 def build_dsn(
-    kind: Kind,
+    kind: str,
     message: Message,
     recipients: Sequence[Recipient],
     *,
     hostname: str,
     now_ms: int,
     headers: bytes,
-    message_id: str,
-    boundary: str,
-    retry_until_ms: int = 0,
+    spool_id: int,
+    give_up_at: int = 0,
 ) -> bytes:
-    """The content of a report about some recipients of a message, CRLF throughout.
+    """The content of a report ("failed" or "delayed") about some recipients of a message, CRLF throughout.
 
-    It goes to ``message.reverse_path`` with the null reverse-path. ``headers``: header section of the original, cut
-    at HEADERS_LIMIT. ``message_id`` without brackets and domain. ``retry_until_ms`` (kind "delayed"): give-up time.
-    A report about a report, or to nobody, raises ValueError: such mail is only ever discarded (RFC 5321 §6.1).
+    It goes to ``message.reverse_path`` with the null reverse-path. ``spool_id`` is the report's own and makes its
+    Message-ID and boundary. ``headers``: header section of the original, cut at HEADERS_LIMIT. ``give_up_at`` (ms): the
+    promise of a delayed report. ValueError for a report about a report or to nobody: such mail is only ever discarded
+    (RFC 5321 §6.1). Any octet above 127 comes from ``headers``.
     """
+    if kind not in ("failed", "delayed"):
+        raise ValueError(f"a report is failed or delayed, not {kind}")
     if message.generated or not message.reverse_path:
         raise ValueError("there is nobody to report to")
     if not recipients:
         raise ValueError("a report needs a recipient to report about")
+    boundary = f"=_{format_id(spool_id)}"
     returned = _returned(headers)
     while b"--" + boundary.encode() in returned:
         boundary += "="
     host = _inline(hostname)
     parts = [
-        ("text/plain; charset=us-ascii", "Notification", _text(kind, message, recipients, host, retry_until_ms)),
+        ("text/plain; charset=us-ascii", "Notification", _text(kind, message, recipients, host, give_up_at)),
         (
             "message/delivery-status",
             "Delivery report",
-            _status_part(kind, message, recipients, host, now_ms, retry_until_ms),
+            _status_part(kind, message, recipients, host, now_ms, give_up_at),
         ),
         ("text/rfc822-headers", "Headers of your message", returned),
     ]
-    head = _head(kind, message, recipients, host, now_ms, message_id, boundary, returned.isascii())
+    head = _head(kind, message, recipients, host, now_ms, format_id(spool_id), boundary, returned.isascii())
     out = [head]
     for content_type, description, body in parts:
         encoding = "" if body.isascii() else "\r\nContent-Transfer-Encoding: 8bit"
@@ -77,7 +78,7 @@ def build_dsn(
 
 
 def _head(
-    kind: Kind,
+    kind: str,
     message: Message,
     recipients: Sequence[Recipient],
     host: str,
@@ -103,7 +104,7 @@ def _head(
     return "\r\n".join([*lines, ""]).encode("ascii")
 
 
-def _subject(kind: Kind, recipients: Sequence[Recipient]) -> str:
+def _subject(kind: str, recipients: Sequence[Recipient]) -> str:
     count = "1 recipient" if len(recipients) == 1 else f"{len(recipients)} recipients"
     return f"Undelivered mail: {count}" if kind == "failed" else f"Delayed mail (still trying): {count}"
 
@@ -111,7 +112,7 @@ def _subject(kind: Kind, recipients: Sequence[Recipient]) -> str:
 # ---- the part for people ---------------------------------------------------------------------------------------
 
 
-def _text(kind: Kind, message: Message, recipients: Sequence[Recipient], host: str, retry_until: int) -> bytes:
+def _text(kind: str, message: Message, recipients: Sequence[Recipient], host: str, give_up_at: int) -> bytes:
     lines = [f"This is the mail server {host}.", ""]
     arrived = rfc5322_date(message.arrival)
     if kind == "failed":
@@ -120,7 +121,7 @@ def _text(kind: Kind, message: Message, recipients: Sequence[Recipient], host: s
         )
         said += " Please check the address, or reach the recipient in another way."
     else:
-        until = f" until {rfc5322_date(retry_until)}" if retry_until else ""
+        until = f" until {rfc5322_date(give_up_at)}" if give_up_at else ""
         said = f"Your message of {arrived} has not been delivered to the recipients below yet."
         said += f" There is nothing that you need to do: the server goes on trying{until}."
     lines += _wrapped("", said)
@@ -130,7 +131,7 @@ def _text(kind: Kind, message: Message, recipients: Sequence[Recipient], host: s
     return "\r\n".join([*lines, ""]).encode("ascii")
 
 
-def _reason(kind: Kind, recipient: Recipient) -> str:
+def _reason(kind: str, recipient: Recipient) -> str:
     spoke = recipient.last_remote and recipient.last_code
     who = f"{_inline(recipient.last_remote)} said: " if spoke else ""
     what = _diagnostic(recipient) or "no answer was noted"
@@ -142,18 +143,18 @@ def _reason(kind: Kind, recipient: Recipient) -> str:
 
 
 def _status_part(
-    kind: Kind, message: Message, recipients: Sequence[Recipient], host: str, now_ms: int, retry_until: int
+    kind: str, message: Message, recipients: Sequence[Recipient], host: str, now_ms: int, give_up_at: int
 ) -> bytes:
     about_message = []
     if message.envid:
         about_message.append(("Original-Envelope-Id", _from_xtext(message.envid)))
     about_message += [("Reporting-MTA", f"dns; {host}"), ("Arrival-Date", rfc5322_date(message.arrival))]
-    groups = [about_message, *(_recipient_fields(kind, recipient, now_ms, retry_until) for recipient in recipients)]
+    groups = [about_message, *(_recipient_fields(kind, recipient, now_ms, give_up_at) for recipient in recipients)]
     # Each group ends in an empty line; the last one's belongs to the boundary.
     return b"\r\n".join(b"".join(_field(name, value) for name, value in group) for group in groups)
 
 
-def _recipient_fields(kind: Kind, recipient: Recipient, now_ms: int, retry_until: int) -> list[tuple[str, str]]:
+def _recipient_fields(kind: str, recipient: Recipient, now_ms: int, give_up_at: int) -> list[tuple[str, str]]:
     fields = []
     if recipient.orcpt:
         address_type, _, address = recipient.orcpt.rpartition(";")
@@ -169,12 +170,12 @@ def _recipient_fields(kind: Kind, recipient: Recipient, now_ms: int, retry_until
     if diagnostic:
         fields.append(("Diagnostic-Code", f"{'smtp' if recipient.last_code else 'x-hermes'}; {diagnostic}"))
     fields.append(("Last-Attempt-Date", rfc5322_date(recipient.last_attempt or now_ms)))
-    if kind == "delayed" and retry_until:
-        fields.append(("Will-Retry-Until", rfc5322_date(retry_until)))
+    if kind == "delayed" and give_up_at:
+        fields.append(("Will-Retry-Until", rfc5322_date(give_up_at)))
     return fields
 
 
-def status_of(kind: Kind, recipient: Recipient) -> str:
+def status_of(kind: str, recipient: Recipient) -> str:
     """The enhanced status to report: what the last attempt met, else the general one of its class (RFC 3463).
 
     An expired recipient keeps the transient status of its last attempt, which tells more than "expired"."""

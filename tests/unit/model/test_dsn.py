@@ -10,6 +10,8 @@ import pytest
 from mta.model.dsn import HEADERS_LIMIT, build_dsn, status_of
 from mta.model.message import Message, Recipient, RecipientState
 
+SPOOL_ID = 1 << 59
+BOUNDARY = "=_0G00000000000"
 ARRIVAL, NOW = 1_795_484_322_000, 1_795_570_722_000
 CORPUS = (
     Path(os.environ.get("MTA_CORPORA", Path(__file__).parents[4] / "shared/corpora")) / "reports-dsn/kumomta-rfc3464"
@@ -29,7 +31,7 @@ REFUSED = Recipient(
 
 def report(kind="failed", recipients=(REFUSED,), headers=b"Subject: hello\r\nFrom: a@x\r\n\r\nbody", **changes):
     facts = {"envid": None, "reverse_path": "a@example.org", "generated": False} | changes
-    retry_until = facts.pop("retry_until_ms", 0)
+    give_up_at = facts.pop("give_up_at", 0)
     message = Message(1, recipients=list(recipients), size=100, arrival=ARRIVAL, **facts)
     content = build_dsn(
         kind,
@@ -38,9 +40,8 @@ def report(kind="failed", recipients=(REFUSED,), headers=b"Subject: hello\r\nFro
         hostname="hermes.example",
         now_ms=NOW,
         headers=headers,
-        message_id="0ABC.dsn",
-        boundary="=_0ABC",
-        retry_until_ms=retry_until,
+        spool_id=SPOOL_ID,
+        give_up_at=give_up_at,
     )
     assert content.endswith(b"\r\n")
     assert content.count(b"\n") == content.count(b"\r\n") == content.count(b"\r")
@@ -63,7 +64,7 @@ def test_a_program_finds_every_field_of_rfc_3464():
     assert parsed["To"] == "a@example.org"
     assert parsed["From"] == "Mail delivery <MAILER-DAEMON@hermes.example>"
     assert parsed["Auto-Submitted"] == "auto-replied"
-    assert parsed["Message-ID"] == "<0ABC.dsn@hermes.example>"
+    assert parsed["Message-ID"] == "<0G00000000000@hermes.example>"
     assert parsedate_to_datetime(parsed["Date"]).timestamp() * 1000 == NOW
     assert about_message["Reporting-MTA"] == "dns; hermes.example"
     assert parsedate_to_datetime(about_message["Arrival-Date"]).timestamp() * 1000 == ARRIVAL
@@ -90,7 +91,7 @@ def test_a_person_reads_who_said_what_about_whom():
 
 def test_a_delay_says_until_when_it_is_tried():
     waiting = Recipient("b@example.net", "example.net", last_code=451, last_status="4.3.0", last_reply="later")
-    parsed, text, (_, about), _ = parts(report("delayed", [waiting], retry_until_ms=NOW + 86_400_000))
+    parsed, text, (_, about), _ = parts(report("delayed", [waiting], give_up_at=NOW + 86_400_000))
     assert "still trying" in parsed["Subject"]
     assert about["Action"] == "delayed"
     assert about["Status"] == "4.3.0"
@@ -150,7 +151,7 @@ def test_an_expired_recipient_is_told_of_the_last_attempt():
 HOSTILE = [
     "x\r\nAction: delivered\r\n\r\nFinal-Recipient: rfc822; evil@x",
     "a\nb\rc\0d\x1b[31m\x85\u2028\u2029e",
-    "\r\n--=_0ABC--\r\n",
+    f"\r\n--{BOUNDARY}--\r\n",
     "ungültig \U0001f600",
     "w" * 5000,
     "word " * 1000,
@@ -198,12 +199,16 @@ def test_only_so_much_of_the_header_section_comes_back():
 
 
 def test_octets_of_the_original_stay_in_their_part():
-    odd = b"Subject: \xfc\xff\r\nX: a\0b\rc\nY: --=_0ABC--\r\n--=_0ABC--\r\nLong: " + b"l" * 3000 + b"\r\n\r\n"
+    odd = (
+        b"Subject: \xfc\xff\r\nX: a\0b\rc\nY: --=_0G00000000000--\r\n--=_0G00000000000--\r\nLong: "
+        + b"l" * 3000
+        + b"\r\n\r\n"
+    )
     content = report(headers=odd)
     parsed, _, _, headers = parts(content)
     assert parsed["Content-Transfer-Encoding"] == headers["Content-Transfer-Encoding"] == "8bit"
-    assert parsed.get_boundary() == "=_0ABC="
-    assert b"Subject: \xfc\xff\r\nX: a b c\r\nY: --=_0ABC--\r\n--=_0ABC--\r\nLong: l" in content
+    assert parsed.get_boundary() == f"{BOUNDARY}="
+    assert b"Subject: \xfc\xff\r\nX: a b c\r\nY: --=_0G00000000000--\r\n--=_0G00000000000--\r\nLong: l" in content
 
 
 def test_a_message_without_headers_can_be_reported_too():
@@ -211,7 +216,9 @@ def test_a_message_without_headers_can_be_reported_too():
         assert len(parts(report(headers=headers))) == 4
 
 
-@pytest.mark.parametrize("changes", [{"reverse_path": ""}, {"generated": True}, {"recipients": ()}])
+@pytest.mark.parametrize(
+    "changes", [{"reverse_path": ""}, {"generated": True}, {"recipients": ()}, {"kind": "relayed"}]
+)
 def test_there_are_no_reports_about_reports_or_to_nobody(changes):
     with pytest.raises(ValueError, match="report"):
         report(**changes)
