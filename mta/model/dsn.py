@@ -43,8 +43,8 @@ def build_dsn(
     """The content of a report ("failed" or "delayed") about some recipients of a message, CRLF throughout.
 
     It goes to ``message.reverse_path`` with the null reverse-path. ``spool_id`` is the report's own and makes its
-    Message-ID and boundary. ``headers``: header section of the original, cut at HEADERS_LIMIT. ``give_up_at`` (ms): the
-    promise of a delayed report. ValueError for a report about a report or to nobody: such mail is only ever discarded
+    Message-ID and boundary. ``headers``: header section of the original, cut at HEADERS_LIMIT. ``give_up_at`` (ms) is
+    promised by a delayed report. ValueError for a report about a report or to nobody: such mail is only discarded
     (RFC 5321 §6.1). Any octet above 127 comes from ``headers``.
     """
     if kind not in ("failed", "delayed"):
