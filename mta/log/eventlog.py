@@ -1,8 +1,8 @@
 """The event log: ``write`` costs the hot path an encoding and an append; a thread of its own does the rest.
 
 Owns: the buffer of encoded records and the writer thread (one per process, started with the log). A failing disk
-never stops mail: records are kept up to a limit, then counted as lost, and the trouble is reported once when it begins
-and once when it ends. Never does: touch the disk on the loop thread, except in ``close``.
+never stops mail: records are kept up to a limit, then counted as lost, and the trouble is reported when it begins and
+when it ends. Never does: touch the disk on the loop thread, except in ``close``.
 """
 
 import logging

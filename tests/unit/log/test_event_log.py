@@ -137,6 +137,20 @@ def test_while_another_process_rotates_nobody_waits(tmp_path):
     assert (tmp_path / "events.jsonl.1").read_bytes() == b"one\ntwo\n"
 
 
+def test_two_that_find_the_file_too_large_rotate_it_once(tmp_path):
+    path = tmp_path / "events.jsonl"
+    slow, quick = (Output(str(path), rotate_size=size, keep=5) for size in (1000, 1))
+    slow.write([b"one"])
+    quick.write([b"two"])
+    slow._rotate()  # it had looked at the size before the quick one renamed the file
+    slow.write([b"three"])
+    for output in (slow, quick):
+        output.close()
+    assert (tmp_path / "events.jsonl.1").read_bytes() == b"one\ntwo\n"
+    assert path.read_bytes() == b"three\n"
+    assert not (tmp_path / "events.jsonl.2").exists()
+
+
 def test_stdout_gets_whole_lines():
     code = (
         "from mta.log import Event, EventLog\nlog = EventLog('-')\n"
@@ -200,10 +214,14 @@ def test_a_write_that_breaks_off_repeats_only_the_broken_line(tmp_path, monkeypa
     with pytest.raises(ShortWrite) as caught:
         output.write([b"first", b"second", b"third"])
     assert caught.value.written == 1
+    room[0] = 10
+    with pytest.raises(ShortWrite) as caught:
+        output.write([b"second", b"third"])
+    assert caught.value.written == 1
     room[0] = 1000
-    output.write([b"second", b"third"])
+    output.write([b"third"])
     output.close()
-    assert path.read_bytes() == b"first\nseco\nsecond\nthird\n"
+    assert path.read_bytes() == b"first\nseco\nsecond\nth\nthird\n"
 
 
 def test_chunks_hold_whole_lines_within_the_limit():
