@@ -27,7 +27,7 @@ DEFAULT_PORT = 25
 @click.command("send")
 @click.option("-f", "--from", "reverse_path", metavar="FROM", help='Reverse-path ("<>": null; default: you here).')
 @click.option(
-    "-t", "--to", "forward_paths", metavar="TO", multiple=True, required=True, help="Recipient; repeatable."
+    "-t", "--to", "forward_paths", metavar="TO", multiple=True, required=True, help="Repeatable."
 )
 @click.option("--server", metavar="HOST:PORT", help="Default: the first smtp listener of the configuration.")
 @click.option("-v", "--verbose", is_flag=True, help="Show the dialogue.")
@@ -100,7 +100,7 @@ class Delivery:
 
     def _talk(self, sock: socket.socket) -> None:
         sock.settimeout(REPLY_TIMEOUT)
-        while not self._session.closing:
+        while True:
             while self._session.has_output:
                 octets = self._session.take_output()
                 self._show("> ", octets)

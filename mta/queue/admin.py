@@ -77,7 +77,7 @@ class _Breath:
 
 
 class QueueAdmin:
-    """The verbs on one shard. ``events`` gets each event (``EventLog.write``); ``make_dsn`` writes the DSN of a bounce.
+    """The verbs on one shard. ``events``: ``EventLog.write``. ``make_dsn`` writes the DSN of a bounce.
 
     ``pause`` is awaited between pages and while commits are awaited; the default only lets the loop go round.
     """
