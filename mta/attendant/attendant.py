@@ -196,6 +196,8 @@ class Attendant:
         runner = web.AppRunner(application(self, self._prepared.token), access_log=None, handle_signals=False)
         await runner.setup()
         await web.SockSite(runner, self._prepared.admin).start()
+        if not self._config.admin.address.path:
+            self._say(f"admin API at {self._config.admin.address.host}:{self._prepared.admin.getsockname()[1]}")
         return runner
 
     async def _tell_ready(self) -> None:
