@@ -136,10 +136,11 @@ class AdminClient:
         return UnavailableError(f"{self._address}: {e.strerror or e}")
 
     def _headers(self) -> dict[str, str]:
+        headers = {"Connection": "close"}
         if self._address.path or self._token_file is None:
-            return {}
+            return headers
         try:
-            return {"Authorization": f"Bearer {Path(self._token_file).read_text().strip()}"}
+            return headers | {"Authorization": f"Bearer {Path(self._token_file).read_text().strip()}"}
         except OSError as e:
             raise NotAllowedError(f"admin.token_file: {self._token_file} cannot be read: {e.strerror}") from e
 

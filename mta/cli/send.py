@@ -26,9 +26,7 @@ DEFAULT_PORT = 25
 
 @click.command("send")
 @click.option("-f", "--from", "reverse_path", metavar="FROM", help='Reverse-path ("<>": null; default: you here).')
-@click.option(
-    "-t", "--to", "forward_paths", metavar="TO", multiple=True, required=True, help="Repeatable."
-)
+@click.option("-t", "--to", "forward_paths", metavar="TO", multiple=True, required=True, help="Repeatable.")
 @click.option("--server", metavar="HOST:PORT", help="Default: the first smtp listener of the configuration.")
 @click.option("-v", "--verbose", is_flag=True, help="Show the dialogue.")
 @click.argument("file", type=click.File("rb"), default="-")
@@ -121,14 +119,13 @@ class Delivery:
             self._session.feed(data)
 
     def _show(self, mark: str, octets: bytes) -> None:
-        """The dialogue on stderr: content is counted, not shown."""
+        """The dialogue on stderr: content, which is what we say after 354, is counted and not shown."""
         if not self._verbose:
             return
-        content = self._envelope[2]
-        head = content[:40]
-        if mark == "> " and head and head in octets:
-            before, _, _ = octets.partition(head)
-            octets = before + f"({len(content)} octets of content)\r\n.\r\n".encode()
+        if mark == "> " and self._in_content:
+            click.echo(f"> ({len(octets)} octets of content)", err=True)
+            return
+        self._in_content = mark == "< " and b"\r\n354" in b"\r\n" + octets
         for line in octets.decode("utf-8", "replace").splitlines():
             click.echo(f"{mark}{line}", err=True)
 
