@@ -73,7 +73,7 @@ def _bind_admin(config: Config) -> socket.socket:
     address = config.admin.address
     if address.path:
         return unix_listener(Path(address.path), ADMIN_MODE)
-    return tcp_listener(address.host, address.port)
+    return tcp_listener(address.host, address.port, shared=False)
 
 
 def _files_outside(config: Config) -> list[Path]:

@@ -7,7 +7,7 @@ import pytest
 
 from mta.attendant.fanout import PAGE, Fanout
 from mta.clock import SystemClock
-from mta.errors import DataError, TemporaryError
+from mta.errors import DataError, TemporaryError, UsageError
 from mta.model.spoolid import IdSource, format_id
 
 Row = dict[str, Any]
@@ -68,6 +68,15 @@ async def test_an_edit_of_everything_goes_through_every_page_and_is_bounded_in_t
     rows = [row async for row in shards.fanout().edit("flush", {"everything": True})]
     assert len(rows) == 2 * PAGE + 2
     assert {args["until"] for _, args, _ in shards.asked} == {77}
+
+
+async def test_a_limited_edit_changes_no_more_than_it_reports() -> None:
+    shards = Shards(4 * PAGE)
+    rows = [row async for row in shards.fanout().edit("hold", {"everything": True, "limit": PAGE + 20})]
+    assert len(rows) == PAGE + 20
+    assert [args["limit"] for _, args, _ in shards.asked] == [PAGE, 20]
+    with pytest.raises(UsageError, match="limit"):
+        [row async for row in shards.fanout().edit("hold", {"everything": True, "limit": "many"})]
 
 
 async def test_counts_of_all_shards_are_added_up() -> None:

@@ -174,6 +174,15 @@ def test_a_taken_address_is_named(tmp_path: Path) -> None:
             Listeners(1).bind([Place(0, "127.0.0.1", port, "")])
 
 
+def test_a_port_that_another_server_shares_out_is_taken_all_the_same() -> None:
+    first = Listeners(2)
+    first.bind([Place(0, "127.0.0.1", 0, "")])
+    port = first.own(0)[0].getsockname()[1]
+    with pytest.raises(UnavailableError, match="Address already in use"):
+        Listeners(2).bind([Place(0, "127.0.0.1", port, "")])
+    first.close()
+
+
 def test_a_unix_socket_left_by_a_dead_server_is_replaced_and_a_live_one_is_not(tmp_path: Path) -> None:
     path = tmp_path / "sock"
     first = unix_listener(path, 0o600)
