@@ -129,6 +129,9 @@ class Attendant:
     def metrics(self) -> bytes:
         """The text of ``/metrics``."""
         services = self._supervisor.services.values()
+        for service in services:
+            if service.pid is None:
+                self._metrics.retire(service.number)  # its gauges went with it, and it may stay away for long
         samples = [Sample(WORKER_UP, {"worker": s.name}, float(s.state == "running")) for s in services]
         return render(self._metrics, [*samples, Sample(BUILD_INFO, {"version": __version__}, 1)])
 
@@ -193,9 +196,11 @@ class Attendant:
 
         from mta.attendant.api import application
 
-        runner = web.AppRunner(application(self, self._prepared.token), access_log=None, handle_signals=False)
+        runner = web.AppRunner(application(self, self._prepared.token), access_log=None, shutdown_timeout=1.0)
         await runner.setup()
         await web.SockSite(runner, self._prepared.admin).start()
+        if not self._config.admin.address.path:
+            self._say(f"admin API at {self._config.admin.address.host}:{self._prepared.admin.getsockname()[1]}")
         return runner
 
     async def _tell_ready(self) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 from mta.errors import DataError, MtaError
 from mta.model.spoolid import parse_id, shard_of
+from mta.queue.listing import Filters
 
 Row = dict[str, Any]
 #: (verb, arguments, shard) → rows. Raises MtaError.
@@ -46,7 +47,11 @@ class Fanout:
                 return
 
     async def edit(self, verb: str, args: Row) -> AsyncIterator[Row]:
-        """``queue.flush`` and the like: the named messages, or shard after shard all that match."""
+        """``queue.flush`` and the like: the named messages, or shard after shard all that match.
+
+        Raises UsageError before anything is changed when an argument is wrong.
+        """
+        left = Filters.of(args).limit
         if args.get("ids"):
             by_shard: dict[int, list[str]] = {}
             for queue_id in args["ids"]:
@@ -57,8 +62,11 @@ class Fanout:
             return
         bounded = args | {"until": self._now_ms()}  # not the DSNs that the edit itself makes
         for shard in self._shards():
-            async for row in self._pages(f"queue.{verb}", bounded, shard):
+            async for row in self._pages(f"queue.{verb}", bounded, shard, left):
                 yield row
+                left -= 1
+                if left == 0:
+                    return
 
     async def stats(self) -> list[Row]:
         """``queue.stats``: the domains of all shards, the most loaded first."""
@@ -78,15 +86,18 @@ class Fanout:
                 _add(total, row)
         return total | {"exact": exact}
 
-    async def _pages(self, verb: str, args: Row, shard: int) -> AsyncIterator[Row]:
+    async def _pages(self, verb: str, args: Row, shard: int, limit: int = 0) -> AsyncIterator[Row]:
+        """``limit`` above 0: no more rows are asked for, so that an edit changes no more than it reports."""
         after = str(args.get("after", ""))
+        left = limit
         while True:
-            met = 0
-            async for row in self._ask(verb, args | {"after": after, "limit": PAGE}, shard):
+            met, page = 0, min(PAGE, left) if limit > 0 else PAGE
+            async for row in self._ask(verb, args | {"after": after, "limit": page}, shard):
                 yield row
                 after = row["queue_id"]
                 met += 1
-            if met < PAGE:
+            left -= met
+            if met < page or (limit > 0 and left == 0):
                 return
 
     def _shard(self, queue_id: str) -> int:

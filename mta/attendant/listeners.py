@@ -48,6 +48,9 @@ class Listeners:
 
     def _bind_tcp(self, place: Place) -> None:
         port = place.port
+        if port:
+            # Alone first: SO_REUSEPORT would let us share the port with another server of this user unnoticed.
+            tcp_listener(place.host, port, shared=False).close()
         for sockets in self._own:
             sock = tcp_listener(place.host, port)
             port = sock.getsockname()[1]
@@ -70,10 +73,14 @@ class Listeners:
         for _, sock in (*self._shared, *(pair for sockets in self._own for pair in sockets)):
             sock.close()
         for path in self._paths:
-            path.unlink(missing_ok=True)
+            try:
+                path.unlink(missing_ok=True)
+            except PermissionError:
+                pass  # made as root in a directory that is root's: the next start replaces it
 
 
-def tcp_listener(host: str, port: int) -> socket.socket:
+def tcp_listener(host: str, port: int, shared: bool = True) -> socket.socket:
+    """``shared``: one of a SO_REUSEPORT group. Raises MtaError that names the address."""
     where = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(
@@ -84,7 +91,7 @@ def tcp_listener(host: str, port: int) -> socket.socket:
         raise UnavailableError(f"listener {where}: {e.strerror}") from e
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, shared)
         if family == socket.AF_INET6:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         sock.bind(address)

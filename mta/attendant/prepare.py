@@ -7,6 +7,7 @@ line; after it, nothing needs root any more.
 import os
 import socket
 import threading
+from contextlib import ExitStack
 from pathlib import Path
 from typing import NamedTuple
 
@@ -31,16 +32,25 @@ class Prepared(NamedTuple):
 
 
 def prepare(config: Config, clock: Clock) -> Prepared:
-    """Raises MtaError; what was bound until then goes with the process."""
+    """Raises MtaError; then nothing stays bound and the lock is free again."""
+    with ExitStack() as undo:
+        prepared = _prepare(config, clock, undo)
+        undo.pop_all()
+        return prepared
+
+
+def _prepare(config: Config, clock: Clock, undo: ExitStack) -> Prepared:
     account = privileges.account_of(config.user) if os.geteuid() == 0 else None
     token = _read_token(config)
     datadir.make_data_dir(config.data_dir)
     lock = datadir.hold_lock(config.data_dir, clock, _sleep)
+    undo.callback(os.close, lock)
     owner = (account.uid, account.gid) if account is not None else None
     for file in _files_outside(config):
         datadir.make_parent(file, owner)
-    listeners = {role.name: _bind(config, role.places(config), role.processes(config)) for role in roles_of(config)}
+    listeners = {role.name: _bind(role.places(config), role.processes(config), undo) for role in roles_of(config)}
     admin = _bind_admin(config)
+    undo.callback(admin.close)
     if account is not None:
         privileges.give(config.data_dir, account)
         if config.admin.address.path:
@@ -49,11 +59,12 @@ def prepare(config: Config, clock: Clock) -> Prepared:
     return Prepared(lock, listeners, admin, token)
 
 
-def _bind(config: Config, places: list[Place], processes: int) -> Listeners:
+def _bind(places: list[Place], processes: int, undo: ExitStack) -> Listeners:
     for place in places:
         if place.path:
             datadir.make_parent(Path(place.path), None)
     listeners = Listeners(processes)
+    undo.callback(listeners.close)
     listeners.bind(places)
     return listeners
 
@@ -62,7 +73,7 @@ def _bind_admin(config: Config) -> socket.socket:
     address = config.admin.address
     if address.path:
         return unix_listener(Path(address.path), ADMIN_MODE)
-    return tcp_listener(address.host, address.port)
+    return tcp_listener(address.host, address.port, shared=False)
 
 
 def _files_outside(config: Config) -> list[Path]:

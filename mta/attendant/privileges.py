@@ -33,6 +33,15 @@ def account_of(user: str) -> Account | None:
     return Account(entry.pw_name, entry.pw_uid, entry.pw_gid)
 
 
+def account_of_uid(uid: int) -> Account:
+    """The account with this number. Raises NotAllowedError when it has no name, so that nothing runs half as root."""
+    try:
+        entry = pwd.getpwuid(uid)
+    except KeyError:
+        raise NotAllowedError(f"user {uid} has no name on this machine: run as that user") from None
+    return Account(entry.pw_name, entry.pw_uid, entry.pw_gid)
+
+
 def give(path: Path, account: Account) -> None:
     """Hands a directory over. Its content goes with it only while root owns the directory: later the account could
     have put links there, and root must not follow them."""

@@ -10,10 +10,14 @@ import signal
 import socket
 import subprocess
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 from mta.attendant.control import Channel, Row
 from mta.clock import Clock
+
+#: Where our own packages lie. ``python -m`` looks into its working directory first, so it had better be this one.
+PACKAGES = Path(__file__).parents[2]
 
 
 class Launch(NamedTuple):
@@ -86,6 +90,7 @@ class Service:
                 [*launch.command, str(theirs.fileno())],
                 pass_fds=(theirs.fileno(), *launch.descriptors),
                 stdin=subprocess.DEVNULL,
+                cwd=PACKAGES,
                 process_group=0,  # Ctrl-C at the terminal is for the attendant alone
             )
         self.stopped.clear()

@@ -122,20 +122,25 @@ class AdminClient:
         )
         try:
             connection.connect()
-        except PermissionError as e:
-            raise NotAllowedError(f"{address}: not allowed; run as root or as the server's user") from e
-        except (FileNotFoundError, ConnectionRefusedError) as e:
-            raise NoServerError(f"no server answers at {address}: start it with `mta run`") from e
         except OSError as e:
-            raise UnavailableError(f"{address}: {e.strerror or e}") from e
+            connection.close()
+            raise self._connect_error(e) from e
         connection.sock.settimeout(ANSWER_TIMEOUT)
         return connection
 
+    def _connect_error(self, e: OSError) -> MtaError:
+        if isinstance(e, PermissionError):
+            return NotAllowedError(f"{self._address}: not allowed; run as root or as the server's user")
+        if isinstance(e, FileNotFoundError | NotADirectoryError | ConnectionRefusedError):
+            return NoServerError(f"no server answers at {self._address}: start it with `mta run`")
+        return UnavailableError(f"{self._address}: {e.strerror or e}")
+
     def _headers(self) -> dict[str, str]:
+        headers = {"Connection": "close"}
         if self._address.path or self._token_file is None:
-            return {}
+            return headers
         try:
-            return {"Authorization": f"Bearer {Path(self._token_file).read_text().strip()}"}
+            return headers | {"Authorization": f"Bearer {Path(self._token_file).read_text().strip()}"}
         except OSError as e:
             raise NotAllowedError(f"admin.token_file: {self._token_file} cannot be read: {e.strerror}") from e
 

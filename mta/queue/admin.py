@@ -15,6 +15,7 @@ import msgspec
 
 from mta.clock import Clock
 from mta.errors import DataError, StorageError, UsageError
+from mta.log.event import Event, EventType, Response
 from mta.model.message import HELD, Message, Recipient, RecipientState, due_key
 from mta.model.spoolid import format_id, parse_id
 from mta.queue.listing import AgeTable, Filters, Row, group_numbers, list_row, show_row, why_rows
@@ -33,7 +34,7 @@ RECOUNTS = 3
 
 Generated = tuple[Message, bytes, list[tuple[bytes, str]]]
 MakeDsn = Callable[[Message, list[Recipient], str], Generated | None]
-Events = Callable[[Row], None]
+Events = Callable[[Event], None]
 
 
 class Control(Protocol):
@@ -76,7 +77,7 @@ class _Breath:
 
 
 class QueueAdmin:
-    """The verbs on one shard. ``events`` gets the record of each event; ``make_dsn`` writes the DSN of a bounce.
+    """The verbs on one shard. ``events``: ``EventLog.write``. ``make_dsn`` writes the DSN of a bounce.
 
     ``pause`` is awaited between pages and while commits are awaited; the default only lets the loop go round.
     """
@@ -318,22 +319,24 @@ _EDITS: dict[str, Callable[[Change, list[Recipient], int], None]] = {
 _NOTHING = {"hold": "on hold already", "release": "not on hold", "flush": "on hold: release it first"}
 
 
-def _event(verb: str, message: Message, recipient: Recipient, reason: str, now: int) -> Row:
-    """The event record (contract.md, Events): AdminBounce takes a recipient away, AdminRebind moves it in time."""
-    return {
-        "type": "AdminBounce" if verb in ("bounce", "remove") else "AdminRebind",
-        "id": format_id(message.id),
-        "sender": message.reverse_path,
-        "recipient": recipient.forward_path,
-        "queue": recipient.domain,
-        "size": message.size,
-        "response": {"code": 0, "enhanced_code": "", "content": reason, "command": f"queue {verb}"},
-        "timestamp": now / 1000,
-        "created": message.arrival / 1000,
-        "num_attempts": recipient.attempts,
-        "session_id": message.session_id,
-        "reception_protocol": message.protocol,
-    }
+def _event(verb: str, message: Message, recipient: Recipient, reason: str, now: int) -> Event:
+    """AdminBounce takes a recipient away, AdminRebind moves it in time. ``response.command`` names the verb."""
+    kind: EventType = "AdminBounce" if verb in ("bounce", "remove") else "AdminRebind"
+    return Event(
+        type=kind,
+        id=format_id(message.id),
+        sender=message.reverse_path,
+        recipient=recipient.forward_path,
+        queue=recipient.domain,
+        size=message.size,
+        response=Response(command=f"queue {verb}"),
+        timestamp=now / 1000,
+        created=message.arrival / 1000,
+        num_attempts=recipient.attempts,
+        session_id=message.session_id,
+        reception_protocol=message.protocol,
+        reason=reason,
+    )
 
 
 async def answer(admin: QueueAdmin, verb: str, args: dict[str, Any]) -> AsyncIterator[Row]:

@@ -62,9 +62,9 @@ class AttendantProcess:
         self._reader.start()
 
     def write_config(self, workers: int = 2, settings: str = "", hostname: str = "hermes.example") -> None:
+        head = f'hostname = "{hostname}"\ndata_dir = "{self.data}"\nworkers = {workers}\ndrain_timeout = "3s"\n'
         self.config.write_text(
-            f'hostname = "{hostname}"\ndata_dir = "{self.data}"\nworkers = {workers}\ndrain_timeout = "3s"\n{settings}\n'
-            + ("" if "[[listener]]" in settings else '[[listener]]\naddress = "127.0.0.1:0"\n')
+            f"{head}{settings}\n" + ("" if "[[listener]]" in settings else '[[listener]]\naddress = "127.0.0.1:0"\n')
         )
 
     @property
