@@ -141,6 +141,14 @@ def test_a_killed_attendant_takes_its_workers_along_and_the_next_starts_at_once(
     assert second.pids()["worker-0"] != pids["worker-0"]
 
 
+def test_the_lock_on_the_data_lives_as_long_as_any_worker(start: Start) -> None:
+    attendant = start(workers=1)
+    attendant.await_line("ready")
+    pid = attendant.pids()["worker-0"]
+    open_files = {os.readlink(link) for link in Path(f"/proc/{pid}/fd").iterdir()}
+    assert str(attendant.data / "mta.lock") in open_files
+
+
 def test_a_second_server_on_the_same_data_is_refused_in_one_line(start: Start, tmp_path: Path) -> None:
     first = start()
     first.await_line("ready")

@@ -13,11 +13,26 @@ from mta.model.spoolid import IdSource, format_id
 Row = dict[str, Any]
 
 
+class Ticking:
+    """A clock that moves on by a millisecond each time it is read."""
+
+    def __init__(self) -> None:
+        self._now = 1_800_000_000_000
+
+    def now_ms(self) -> int:
+        self._now += 1
+        return self._now
+
+    def monotonic(self) -> float:
+        return self._now / 1000
+
+
 class Shards:
     """Shards that answer from lists, and remember what they were asked."""
 
     def __init__(self, messages: int, shards: int = 2) -> None:
-        sources = [IdSource(shard, SystemClock()) for shard in range(shards)]
+        clock = Ticking()
+        sources = [IdSource(shard, clock) for shard in range(shards)]
         self.ids: list[list[str]] = [[] for _ in range(shards)]
         for n in range(messages):
             self.ids[n % shards].append(format_id(sources[n % shards].next()))

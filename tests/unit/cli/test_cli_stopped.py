@@ -3,6 +3,8 @@
 import json
 import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -101,6 +103,30 @@ def test_a_bounce_needs_the_server_and_an_unknown_message_is_data(shell: Shell) 
     assert (code, "not a queue id" in err) == (os.EX_DATAERR, True)
     code, _, err = shell.run("queue", "show", "06H0PNA5B4000")
     assert (code, "not in the queue" in err) == (os.EX_DATAERR, True)
+
+
+def test_books_that_do_not_balance_are_exit_1(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Drifting:
+        def audit(self) -> dict:
+            return {"accepted": 5, "queued": 4, "drift": 1, "exact": True}
+
+    monkeypatch.setattr("mta.cli.source.queue_of", lambda config: Drifting())
+    code, out, _ = shell.run("audit")
+    assert code == 1
+    assert out.splitlines()[-1].split() == ["drift", "1"]
+
+
+def test_a_reader_that_leaves_ends_the_listing_without_a_word(config: Path) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-m", "mta", "queue", "list", "--config", str(config)],
+        cwd=Path(__file__).parents[3],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as listing:
+        assert listing.stdout is not None
+        assert listing.stderr is not None
+        listing.stdout.close()
+        assert (listing.stderr.read(), listing.wait(30)) == (b"", 141)
 
 
 def test_a_spool_without_shards_balances(shell: Shell, tmp_path: Path) -> None:

@@ -200,7 +200,7 @@ async def test_remove_takes_the_last_recipient_and_the_message_leaves(desk: Desk
     await desk.ask("queue.remove", domain="y.example", reason="gone")
     assert desk.states(queue_id) == ["queued", "removed"]
     await desk.ask("queue.remove", ids=[queue_id])
-    assert await desk.ask("queue.list") == []
+    assert desk.spool.messages(0, 10) == []
     assert desk.due() == []
     assert desk.spool.ledger().removed == 2
     assert [e.type for e in desk.events] == ["AdminBounce", "AdminBounce"]
