@@ -62,7 +62,6 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
     """Runs a command and exits with its sysexits code."""
     try:
         code = root.main(args=argv, prog_name="mta", standalone_mode=False)
-        sys.stdout.flush()
     except click.exceptions.NoArgsIsHelpError as e:
         click.echo(e.format_message(), err=True)
         code = os.EX_USAGE
@@ -77,9 +76,6 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
         code = _say(str(e), e.exit_code)
     except (click.Abort, KeyboardInterrupt):
         code = 130
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the interpreter complains at its end
-        code = 141
     except PermissionError as e:
         code = _say(f"{e.filename or 'a file'}: {e.strerror}; run as root or as the server's user", os.EX_NOPERM)
     except OSError as e:

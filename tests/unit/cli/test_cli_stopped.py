@@ -126,7 +126,7 @@ def test_a_reader_that_leaves_ends_the_listing_without_a_word(config: Path) -> N
         assert listing.stdout is not None
         assert listing.stderr is not None
         listing.stdout.close()
-        assert (listing.stderr.read(), listing.wait(30)) == (b"", 141)
+        assert (listing.stderr.read(), listing.wait(30)) == (b"", 1)
 
 
 def test_a_spool_without_shards_balances(shell: Shell, tmp_path: Path) -> None:
