@@ -50,6 +50,10 @@ cdef class Content:
     def has_message_id(self):
         return bool(self._headers.seen & MESSAGE_ID)
 
+    def __sizeof__(self):
+        """The buffer included, so that sys.getsizeof tells what a session costs."""
+        return object.__sizeof__(self) + self._room
+
     def joined(self, bytes head):
         cdef Py_ssize_t length = PyBytes_GET_SIZE(head)
         cdef bytes whole = PyBytes_FromStringAndSize(NULL, length + self._length)

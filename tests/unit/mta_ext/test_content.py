@@ -1,5 +1,7 @@
 """What a session hands on as content: byte for byte what was sent, with the facts that a relay needs."""
 
+from sys import getsizeof
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -100,6 +102,23 @@ def test_large_content_is_streamed_in_large_pieces_and_is_complete(step):
     assert handler.facts[0]["streamed"] == sum(sizes)
     assert handler.facts[0]["size"] == len(content)
     assert (handler.facts[0]["hops"], handler.facts[0]["dotted"]) == (1, True)
+
+
+def test_memory_is_bounded_while_content_streams_and_given_back_after_it():
+    handler = RecordingHandler()
+    kept, held = [], []
+    handler.on_content = lambda content: kept.append(content)
+    handler.on_piece = lambda data: held.append(getsizeof(kept[0]))
+    session, _ = new_session(lambda: handler)
+    play(session, handler, [ENVELOPE + b"x" * 30_000 + b"\r\n.\r\n"])
+    assert 30_000 < getsizeof(kept[0]) < 66_000
+    large = [ENVELOPE + b"\r\n", *[b"y" * 49_998 + b"\r\n"] * 100, b".\r\n"]
+    for piece in large:
+        session.feed(piece)
+    assert kept[0] is kept[1]
+    assert len(held) > 10
+    assert max(held) < 4 * 1_048_576
+    assert getsizeof(kept[0]) < 1000
 
 
 def test_octets_above_the_limit_are_thrown_away_not_kept():
