@@ -79,6 +79,7 @@ class Worker:
         self._clock = SystemClock()
         self._counters = metrics_row(orders)
         self._events = EventLog(config.log.events, rotate_size=config.log.rotate_size, keep=config.log.keep)
+        self._bound = [socket.socket(fileno=given["fd"]) for given in orders.listeners]
         self._servers: list[asyncio.AbstractServer] = []
         self._shards: list[Shard] = []
         self._draining = False
@@ -146,7 +147,7 @@ class Worker:
         delivery = self._config.delivery
         return DeliverySettings(
             self._config.hostname,
-            max(1, -(-delivery.max_connections_per_site // self._orders.workers)),
+            share(delivery.max_connections_per_site, self._orders.worker, self._orders.workers),
             delivery.max_messages_per_connection,
             delivery.connect_timeout,
             RemoteDeadlines(delivery.command_timeout, delivery.content_timeout),
@@ -163,7 +164,7 @@ class Worker:
             self._resolver,
             port=config.delivery.port,
             own_names=own_names(config),
-            own_addresses=own_addresses(config),
+            own_addresses=own_addresses(self._bound),
             random=random.Random(),
             clock=self._clock,
         )
@@ -177,8 +178,7 @@ class Worker:
         def make() -> SmtpServerConnection:
             return SmtpServerConnection(reception.opened, reception.closed, self._wheel, deadlines)
 
-        for given in self._orders.listeners:
-            bound = socket.socket(fileno=given["fd"])
+        for bound in self._bound:
             bound.setblocking(False)
             if bound.family == socket.AF_UNIX:
                 server = await loop.create_unix_server(make, sock=bound, backlog=BACKLOG)
@@ -256,6 +256,11 @@ class Worker:
         self._events.close()
         self._control.notify("drained")
         await self._control.stop()
+
+
+def share(limit: int, worker: int, workers: int) -> int:
+    """This worker's part of a limit that all workers keep together; at least 1, or its messages would never go."""
+    return max(1, limit // workers + (worker < limit % workers))
 
 
 def metrics_row(orders: Orders) -> Counters:
