@@ -89,6 +89,7 @@ class Worker:
         self._counters = table.row(orders.row)
         self._shares = table.shares(orders.row)
         self._events = EventLog(config.log.events, rotate_size=config.log.rotate_size, keep=config.log.keep)
+        self._bound = [socket.socket(fileno=given["fd"]) for given in orders.listeners]
         self._servers: list[asyncio.AbstractServer] = []
         self._shards: list[Shard] = []
         self._draining = False
@@ -179,7 +180,7 @@ class Worker:
             self._resolver,
             port=config.delivery.port,
             own_names=own_names(config),
-            own_addresses=own_addresses(config),
+            own_addresses=own_addresses(self._bound),
             random=random.Random(),
             clock=self._clock,
         )
@@ -193,8 +194,7 @@ class Worker:
         def make() -> SmtpServerConnection:
             return SmtpServerConnection(reception.opened, reception.closed, self._wheel, deadlines)
 
-        for given in self._orders.listeners:
-            bound = socket.socket(fileno=given["fd"])
+        for bound in self._bound:
             bound.setblocking(False)
             if bound.family == socket.AF_UNIX:
                 server = await loop.create_unix_server(make, sock=bound, backlog=BACKLOG)
