@@ -14,7 +14,7 @@ from mta.metrics.layout import CONNECTIONS_OUT, OCTETS_OUT, OPENED_OUT
 from mta.net.connect import connect_first
 from mta.net.deadlines import Wheel
 from mta.net.remote import RemoteConnection, RemoteDeadlines
-from mta.policy.trouble import Kind, Problem, permanent
+from mta.policy.trouble import Kind, Problem, permanent, tries_next_host
 from mta.queue.entry import Attempt, Entry
 from mta.queue.site import Site
 from mta.routing.router import Destination, Host, Router, RoutingError
@@ -175,6 +175,7 @@ class SiteDelivery:
         self.destination = destination
         self.queue: Site[RemoteConnection] = Site(destination.site, delivery.settings.connections)
         self.members: set[RemoteConnection] = set()
+        self.shunned: dict[str, float] = {}
 
     def add(self, entry: Entry, destination: Destination) -> None:
         """One more ready entry: to an idle connection at once, or into the line."""
@@ -285,12 +286,17 @@ class SiteDelivery:
         """The connection ended with transactions under way, or before it was ready (then ``_connect`` goes on)."""
         for token, uncertain in lost:
             assert isinstance(token, Attempt)
-            token.entry.in_flight = False
-            kind = Kind.UNCERTAIN if uncertain else Kind.LOST
-            problem = (
-                Problem.of_reply(stage, reply) if reply is not None and not uncertain else Problem(kind, text=reason)
-            )
-            token.entry.home.outcomes.interrupted(self.queue.name, remote, token, stage, problem)
+            entry = token.entry
+            entry.in_flight = False
+            problem = Problem(Kind.UNCERTAIN if uncertain else Kind.LOST, text=reason, stage=stage)
+            if reply is not None and not uncertain:
+                problem = Problem.of_reply(stage, reply)
+            if tries_next_host(problem) and entry.hosts_tried + 1 < len(self.destination.hosts):
+                entry.hosts_tried += 1
+                self._shun(remote.host)
+                self.queue.ready.appendleft(entry)
+            else:
+                entry.home.outcomes.interrupted(self.queue.name, remote, token, stage, problem)
         if not remote.handshake.done():
             remote.handshake.set_result(str(reply) if reply is not None else reason)
 
@@ -329,10 +335,11 @@ class SiteDelivery:
         problem = Problem(Kind.CONNECT, text="no host")
         host_name = ""
         try:
-            for host in self._delivery.router.in_order(self.destination):
+            for host in self._hosts(began):
                 remote, found = await self._try_host(host)
                 if remote is not None:
                     break
+                self._shun(host.name)
                 if not host_name or permanent(problem):
                     # A failure of all hosts is final only if each of them is: one that may pass by itself wins.
                     host_name, problem = host.name, found
@@ -350,6 +357,15 @@ class SiteDelivery:
         remote.connect_seconds = self._delivery.clock.monotonic() - began
         self.room(remote)
         remote.pump()
+
+    def _hosts(self, now: float) -> list[Host]:
+        """By preference, but those that were in trouble a moment ago come last."""
+        self.shunned = {name: until for name, until in self.shunned.items() if until > now}
+        return sorted(self._delivery.router.in_order(self.destination), key=lambda host: host.name in self.shunned)
+
+    def _shun(self, host: str) -> None:
+        if len(self.destination.hosts) > 1:
+            self.shunned[host] = self._delivery.clock.monotonic() + self._delivery.settings.pause
 
     async def _try_host(self, host: Host) -> tuple[RemoteConnection | None, Problem]:
         settings = self._delivery.settings

@@ -13,7 +13,6 @@ import resource
 import signal
 import socket
 import sys
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +25,13 @@ from mta.config import Config
 from mta.errors import MtaError
 from mta.log import EventLog, diagnostics
 from mta.metrics import MetricsTable
+from mta.metrics.layout import (
+    COMMIT_MESSAGES,
+    COMMIT_MESSAGES_HANDLE,
+    COMMIT_SECONDS,
+    COMMIT_SECONDS_HANDLE,
+    LEDGER_DRIFT,
+)
 from mta.model.spoolid import IdSource
 from mta.net.deadlines import Wheel
 from mta.net.remote import RemoteDeadlines
@@ -36,8 +42,9 @@ from mta.routing.nameservers import NameServer, name_servers
 from mta.routing.resolver import Resolver
 from mta.routing.router import Router
 from mta.routing.routes import Routes
-from mta.services.control import Args, ControlChannel
+from mta.services.control import ControlChannel
 from mta.services.delivery import TICK, Delivery, DeliverySettings
+from mta.services.gauges import Gauges
 from mta.services.naming import own_addresses, own_names
 from mta.services.reception import FAILED, Reception, ReceptionSettings
 from mta.services.shard import Shard
@@ -51,6 +58,9 @@ _log = logging.getLogger("mta.worker")
 LIVE = 20_000
 #: Seconds between heartbeats to the attendant.
 HEARTBEAT = 1.0
+#: Heartbeats between two audits of our own books, and the queue above which only ``mta audit`` makes one.
+AUDIT_EVERY = 60
+AUDIT_UP_TO = 100_000
 #: A queue of connections that the kernel completes before we accept them.
 BACKLOG = 4096
 
@@ -83,17 +93,20 @@ class Worker:
         self._shards: list[Shard] = []
         self._draining = False
         self._lag = 0.0
+        self._beats = 0
+        self._auditing: asyncio.Task[None] | None = None
 
     async def run(self) -> None:
         loop = asyncio.get_running_loop()
         self._wheel = Wheel(loop)
         self._build()
         for shard in self._shards:
-            shard.start(self._spool_failed)
+            shard.start(self._spool_failed, self._committed)
         self._wheel.start()
         await self._listen()
-        verbs = QueueVerbs(self._shards, self._delivery, self._events, self._clock)
-        self._control = ControlChannel({**verbs.table(), "drain": self._drain_verb}, lambda: os._exit(0))
+        self._gauges = Gauges(self._shards, self._delivery, self._events, self._counters, self._clock)
+        self._verbs = verbs = QueueVerbs(self._shards, self._delivery, self._events, self._clock)
+        self._control = ControlChannel(verbs.answer, {"drain": self.drain}, lambda: os._exit(0))
         await self._control.start(self._end)
         loop.add_signal_handler(signal.SIGTERM, self.drain)
         self._control.notify("ready")
@@ -197,6 +210,11 @@ class Worker:
         self._delivery.tick()
         self._ticking = loop.call_later(TICK, self._tick)
 
+    def _committed(self, seconds: float, messages: int) -> None:
+        counters = self._counters
+        counters.observe(COMMIT_SECONDS, COMMIT_SECONDS_HANDLE, seconds)
+        counters.observe(COMMIT_MESSAGES, COMMIT_MESSAGES_HANDLE, messages)
+
     def _beat(self) -> None:
         """Heartbeat with the loop's lag: how late this very call came (seconds)."""
         loop = asyncio.get_running_loop()
@@ -206,8 +224,19 @@ class Worker:
         self._control.notify(
             "heartbeat", lag=round(self._lag, 4), queued=live, connections=len(self._reception.sessions)
         )
+        self._gauges.update()
+        self._beats += 1
+        if self._beats % AUDIT_EVERY == 0 and self._gauges.outstanding <= AUDIT_UP_TO:
+            self._auditing = loop.create_task(self._audit())
         self._beat_due = now + HEARTBEAT
         self._beating = loop.call_later(HEARTBEAT, self._beat)
+
+    async def _audit(self) -> None:
+        """Our own books, once a minute: a drift is said aloud and shown as a metric."""
+        drift = await self._verbs.drift()
+        self._counters.set(LEDGER_DRIFT, drift)
+        if drift:
+            _log.error("the ledger cannot account for %d recipients: run mta audit, and keep the spool's files", drift)
 
     def _spool_failed(self, error: SpoolFailed) -> None:
         """A commit failed: nothing is taken or delivered any more, and the attendant starts us anew."""
@@ -218,10 +247,6 @@ class Worker:
         self._control.notify("failing", reason=str(error))
 
     # Ending.
-
-    async def _drain_verb(self, args: Args, shard: int) -> AsyncIterator[dict[str, Any]]:
-        self.drain()
-        yield {"draining": True}
 
     def drain(self) -> None:
         """Accepts no more, lets transactions end both ways, then stops. Idempotent."""
@@ -245,8 +270,9 @@ class Worker:
             self._done.set()
 
     async def _stop(self) -> None:
-        for handle in (self._ticking, self._beating):
-            handle.cancel()
+        for handle in (self._ticking, self._beating, self._auditing):
+            if handle is not None:
+                handle.cancel()
         self._wheel.stop()
         self._delivery.abort()
         await self._delivery.router.close()
