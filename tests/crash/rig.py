@@ -118,7 +118,7 @@ class Server:
         for pid in pids[1:]:
             kill_pid(pid)
         self.kill()
-        wait_until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in pids), "the server's processes are gone")
+        wait_until(lambda: not any(map(runs, pids)), "the server's processes are gone")
         return pids
 
     def stop(self) -> int:
@@ -188,6 +188,14 @@ def _user() -> str:
     import pwd
 
     return pwd.getpwuid(os.geteuid()).pw_name
+
+
+def runs(pid: int) -> bool:
+    """A process that has ended and waits for its parent does not run."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
 
 
 def kill_pid(pid: int) -> bool:

@@ -43,6 +43,7 @@ class Sink:
         if not self.drop:
             return b"250 2.0.0 stored\r\n"
         self.drop = False
+        self.ledger.write("DROP")
         for other in list(self.sessions):
             other.transport.abort()
         return b""
