@@ -19,6 +19,7 @@ from pathlib import Path
 from bench.figures import Figures, percentile
 from bench.machine import IDLE, cpu_times, program, settle
 from bench.plan import Cell
+from bench.probe_sink import CPU
 from bench.process import Child, await_first, await_listener
 from mta.errors import MtaError
 
@@ -53,7 +54,7 @@ def warm_up(place: Place, cell: Cell, count: int) -> float:
     sink = _probe_sink(place, count, file)
     began = time.monotonic()
     _finish(_smtp_source(place, cell, count), sink, place)
-    last = max(at for _, at in _pairs(file)) / 1e9
+    last = max(at for sequence, at in _pairs(file) if sequence != CPU) / 1e9
     return count / (last - began)
 
 
@@ -87,40 +88,45 @@ def latency(place: Place, cell: Cell, count: int) -> Figures:
     arrivals, began = place.scratch / "arrivals", place.scratch / "began"
     sink = _probe_sink(place, count, arrivals)
     policy = "kept" if cell.kept else "each"
-    start = time.monotonic()
     source = _logged(
         place, "source", _python("bench.probe_source", place.port, count, cell.sessions, cell.size, policy, began)
     )
     _finish(source, sink, place)
-    figures = _latencies(began.read_bytes(), _pairs(arrivals), count)
-    assert source.ended is not None
-    seconds = source.ended - start
-    # The sink's start and its farewell are not part of the run; its share is thus a little low.
-    limited = [name for name, child in (("source", source), ("sink", sink)) if child.cpu / seconds > PROBE_LIMIT]
-    return replace(figures, notes=(*figures.notes, *(f"latency: probe {name} is the limit" for name in limited)))
+    starts = array.array("q", began.read_bytes())
+    pairs = _pairs(arrivals)
+    figures = latencies(starts, pairs, count)
+    return replace(figures, notes=(*figures.notes, *_limits(starts, pairs)))
 
 
-def _latencies(began: bytes, pairs: Sequence[tuple[int, int]], count: int) -> Figures:
-    """First arrivals count; a second one of the same message is a duplicate and is said."""
-    starts = array.array("q", began)
+def latencies(starts: Sequence[int], pairs: Sequence[tuple[int, int]], count: int) -> Figures:
+    """From what the probes wrote. First arrivals count; duplicates and messages that are missing are said."""
     first: dict[int, int] = {}
+    arrived = 0
     for sequence, at in pairs:
         if 0 <= sequence < count:
             first.setdefault(sequence, at)
-    ours = sum(1 for sequence, _ in pairs if sequence >= 0)
-    taken = sorted((at - starts[sequence]) / 1e6 for sequence, at in first.items())
-    if not taken:
+            arrived += 1
+    if not first:
         raise RunFailed("latency: no message came through with its sequence number")
+    taken = sorted((at - starts[sequence]) / 1e6 for sequence, at in first.items())
     notes = []
-    if ours > len(first):
-        notes.append(f"latency: {ours - len(first)} duplicates")
+    if arrived > len(first):
+        notes.append(f"latency: {arrived - len(first)} duplicates")
     if len(first) < count:
         notes.append(f"latency: {count - len(first)} messages missing")
-    seconds = (max(first.values()) - min(starts)) / 1e9
+    seconds = (max(first.values()) - min(starts[:count])) / 1e9
     return Figures(
         p50=percentile(taken, 0.5), p99=percentile(taken, 0.99), probe_messages=len(taken),
         probe_rate=len(taken) / seconds, notes=tuple(notes),
     )
+
+
+def _limits(starts: Sequence[int], pairs: Sequence[tuple[int, int]]) -> list[str]:
+    """Which of the probes was busy all the time: then the relay could have done more."""
+    arrivals = [at for sequence, at in pairs if sequence != CPU]
+    span = max(arrivals) - min(starts[:-1])
+    cpu = {"source": starts[-1], "sink": next((ns for sequence, ns in pairs if sequence == CPU), 0)}
+    return [f"latency: probe {name} is the limit" for name, ns in cpu.items() if ns > PROBE_LIMIT * span]
 
 
 # Programs.

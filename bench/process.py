@@ -23,7 +23,7 @@ _next_port = FIRST_PORT
 
 
 class Child:
-    """One child process. After its end: ``ended`` (monotonic seconds), ``cpu`` (user + system seconds), ``status``."""
+    """One child process. After its end: ``ended`` (monotonic s), ``cpu`` (user + system s) and ``status``."""
 
     def __init__(
         self,
