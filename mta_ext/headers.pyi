@@ -13,4 +13,5 @@ class HeaderScan(NamedTuple):
 
 def scan_headers(content: bytes) -> HeaderScan: ...
 def field_value(content: bytes, name: bytes) -> bytes | None:
-    """The raw, unfolded value of the first field of that name (any case), without its line end; None when absent."""
+    """The raw, unfolded value of the first field of that name (any case), without its line end and the white space
+    around it; None when absent."""

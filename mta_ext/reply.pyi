@@ -1,7 +1,8 @@
 """Replies of a remote (RFC 5321 §4.2, RFC 2034/3463): multi-line, enhanced codes, limits."""
 
 class Reply:
-    """``text`` holds the lines without codes, joined by LF, decoded as UTF-8 with replacement; controls are spaces."""
+    """``text`` holds the lines without codes, joined by LF, decoded as UTF-8 with replacement; controls are spaces.
+    1,024 octets of it are kept. Immutable; equal by its parts."""
 
     def __init__(self, code: int, enhanced: str | None, text: str) -> None: ...
     @property
@@ -27,4 +28,5 @@ class ReplyParser:
     """Resumable at any octet; used by the client session and by tests."""
 
     def __init__(self, *, line: int = 4096, lines: int = 128) -> None: ...
-    def feed(self, data: bytes) -> list[Reply]: ...
+    def feed(self, data: bytes) -> list[Reply]:
+        """The replies that are whole now; raises ReplyError, but returns the replies ahead of the error first."""

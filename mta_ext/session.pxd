@@ -3,10 +3,12 @@
 cdef class LineSession:
     # Input: what was fed and not parsed yet. Empty in the normal case: whole reads are parsed in place.
     cdef char *_tail
-    cdef Py_ssize_t _tail_length
+    cdef Py_ssize_t _tail_start      # octets at its begin that are parsed already
+    cdef Py_ssize_t _tail_length     # octets behind them
     cdef Py_ssize_t _tail_room
     cdef Py_ssize_t _searched        # octets of the tail already known to hold no LF
     cdef Py_ssize_t _line_limit      # octets, line end included
+    cdef list _behind                # fed from inside a callback: comes behind what is being parsed
     cdef bint _skipping              # an overlong line is being thrown away up to its LF
     cdef bint _octets                # True: input is content and goes to _on_octets, not to _on_line
     cdef bint _parsing
@@ -26,7 +28,10 @@ cdef class LineSession:
     cdef Py_ssize_t _on_octets(self, const char *octets, Py_ssize_t length) except -1
 
     cdef int _parse(self, const char *octets, Py_ssize_t length, Py_ssize_t *consumed) except -1
+    cdef Py_ssize_t _parse_line(self, const char *octets, Py_ssize_t length, Py_ssize_t *consumed) except -1
     cdef int _resume(self) except -1
     cdef int _keep(self, const char *octets, Py_ssize_t length) except -1
+    cdef int _keep_behind(self) except -1
+    cdef void _drop(self, Py_ssize_t consumed) noexcept
     cpdef object feed(self, bytes data)
     cpdef bytes take_output(self)

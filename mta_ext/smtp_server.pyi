@@ -7,17 +7,24 @@ from mta_ext.session import LineSession, _Pending
 
 Verdict = bytes | None | _Pending
 """What a call-back answers: None = yes, with the default reply; octets = this whole reply, CRLF included (4yz and
-5yz refuse); PENDING = later, through ``answer``."""
+5yz refuse, 421 closes too); PENDING = later, through ``answer`` (also from inside the call-back)."""
 
 class SmtpServerHandler(Protocol):
-    """Policy. Looked up once when the session is made; every call is a plain function call on the loop thread."""
+    """Policy. Looked up once when the session is made; every call is a plain function call on the loop thread.
+
+    Each transaction that ``on_mail`` did not refuse ends with exactly one of ``on_content``, ``on_refused_content``
+    and ``on_reset``. A call-back may call any method of the session.
+
+    What a call-back raises never reaches the shell: the reply is ``451 4.3.0 internal error`` (after the end of
+    content, when ``on_piece`` raised), the transaction is gone (``on_reset``), and the session goes on. The exception
+    is handed to the handler's ``on_error(exception)`` where it has such a method, else to ``sys.unraisablehook``."""
 
     def on_hello(self, verb: str, name: str) -> Verdict:
         """``verb`` is EHLO or HELO. None: the session sends its own reply with the extensions."""
     def on_mail(self, reverse_path: str, domain: str, size: int, eight_bit: bool) -> Verdict:
         """``reverse_path`` without brackets and source route, "" for the null path; ``size`` as declared, else 0."""
     def on_rcpt(self, forward_path: str, domain: str) -> Verdict:
-        """``domain`` is lower case; for a bare ``postmaster`` it is the session's own host name."""
+        """``domain`` is lower case; for a bare ``postmaster`` (which stays bare) the session's own host name."""
     def on_data(self) -> Verdict:
         """At least one recipient stands. None: 354."""
     def on_piece(self, data: bytes) -> None:
@@ -27,9 +34,14 @@ class SmtpServerHandler(Protocol):
     def on_refused_content(self) -> None:
         """End of content that the session itself refused (bare CR or LF, too large, …); streamed pieces are void."""
     def on_reset(self) -> None:
-        """RSET, a second EHLO, QUIT, eof or close took away an open transaction (also in the middle of content)."""
+        """RSET, a second EHLO, QUIT, eof, close or a refused DATA took away an open transaction (also in the middle
+        of content, and while ``on_mail`` is pending). Not after ``on_content``: what was handed over goes its way."""
 
 class SmtpServerSession(LineSession):
+    """Limits in octets, line ends included, contents unstuffed. ``errors``: 5yz replies since the last accepted
+    content; one more and the session says 421. ``extensions``: what EHLO offers; others than the default ones are
+    said but not understood. The host name is ASCII."""
+
     def __init__(
         self,
         handler: SmtpServerHandler,
@@ -61,8 +73,9 @@ class SmtpServerSession(LineSession):
         """No transaction is open and nothing is half read: a draining server may say 421 now."""
     def greet(self) -> None:
         """Puts ``220 hostname ESMTP Hermes`` out."""
-    def answer(self, reply: bytes) -> None:
-        """Settles the pending decision; input kept meanwhile is parsed on."""
+    def answer(self, reply: bytes | None) -> None:
+        """Settles the pending decision, with None by the default reply; input kept meanwhile is parsed on. Ignored
+        after ``closing``; RuntimeError when no decision is outstanding."""
     def shut(self, reply: bytes) -> None:
         """Says a last word (421 …) and closes, whatever the state; an open transaction is reset."""
     def eof(self) -> None:

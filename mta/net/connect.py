@@ -13,9 +13,7 @@ STAGGER = 0.25
 P = TypeVar("P", bound=asyncio.Protocol)
 
 
-async def connect_first(
-    make: Callable[[], P], addresses: Sequence[tuple[str, int]], *, timeout: float
-) -> P:
+async def connect_first(make: Callable[[], P], addresses: Sequence[tuple[str, int]], *, timeout: float) -> P:
     """The connected protocol. Port 0 means a unix path. Raises the last OSError, or TimeoutError after ``timeout`` s."""
     loop = asyncio.get_running_loop()
     if len(addresses) == 1:

@@ -5,7 +5,7 @@ is delivered, or decide what follows trouble; that is its owner's (``mta.service
 """
 
 import asyncio
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, cast
 
 from mta.net.deadlines import Wheel
 from mta.queue.entry import Attempt
@@ -47,8 +47,21 @@ class RemoteConnection(asyncio.Protocol):
     """One connection to ``host`` (its name) at ``address`` (ip, port or a unix path). ``sent`` counts transactions."""
 
     __slots__ = (
-        "_deadlines", "_filling", "_owner", "_progress", "_since", "_wheel", "address", "connect_seconds", "gone", "handshake", "host", "idle",
-        "sent", "session", "transport",
+        "_deadlines",
+        "_filling",
+        "_owner",
+        "_progress",
+        "_since",
+        "_wheel",
+        "address",
+        "connect_seconds",
+        "gone",
+        "handshake",
+        "host",
+        "idle",
+        "sent",
+        "session",
+        "transport",
     )
 
     def __init__(
@@ -71,8 +84,7 @@ class RemoteConnection(asyncio.Protocol):
         self.handshake: asyncio.Future[str | None] = asyncio.get_running_loop().create_future()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self.transport = transport
+        self.transport = cast(asyncio.Transport, transport)  # uvloop's is none by inheritance
         peer = transport.get_extra_info("peername")
         self.address = f"{peer[0]}:{peer[1]}" if isinstance(peer, tuple) else str(peer or "unix")
         self._since = now = asyncio.get_running_loop().time()

@@ -6,7 +6,7 @@ session parses, the handler decides (``mta.services.reception``). Loop thread on
 
 import asyncio
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 from mta.net.deadlines import Wheel
 from mta_ext.smtp_server import SmtpServerSession
@@ -31,7 +31,17 @@ class SmtpServerConnection(asyncio.Protocol):
     """One connection. ``opened(connection, peer)`` makes the session, or gives a last word for who is not let in."""
 
     __slots__ = (
-        "_closed", "_deadlines", "_held", "_opened", "_phase_at", "_progress", "_stalled", "_wheel", "gone", "session", "transport",
+        "_closed",
+        "_deadlines",
+        "_held",
+        "_opened",
+        "_phase_at",
+        "_progress",
+        "_stalled",
+        "_wheel",
+        "gone",
+        "session",
+        "transport",
     )
 
     def __init__(
@@ -52,18 +62,17 @@ class SmtpServerConnection(asyncio.Protocol):
         self.gone = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self.transport = transport
+        self.transport = cast(asyncio.Transport, transport)  # uvloop's is none by inheritance
         peer = transport.get_extra_info("peername")
         address = (peer[0], peer[1]) if isinstance(peer, tuple) else ("unix", 0)
         session = self._opened(self, address)
         if isinstance(session, bytes):
             self.gone = True
-            transport.write(session)
-            transport.close()
+            self.transport.write(session)
+            self.transport.close()
             return
         self.session = session
-        transport.set_write_buffer_limits(high=OUTPUT_HIGH)
+        self.transport.set_write_buffer_limits(high=OUTPUT_HIGH)
         session.greet()
         self._phase_at = now = asyncio.get_running_loop().time()
         self._wheel.watch(self, now + self._deadlines.command / 8)

@@ -1,18 +1,26 @@
 """Who may relay, and for which domains mail is accepted from anyone.
 
-Owns: the decision, from the client's address and the forward-path's domain. Never does: look anything up.
+Owns: the decision, from the client's address and the forward-path. Never does: look anything up.
+
+No relaying by the back door: what stands before the last "@" must not be a route of its own (``user%elsewhere@ours``,
+``elsewhere!user@ours``, ``"user@elsewhere"@ours``), since the host behind us might follow it.
 """
 
 from collections.abc import Iterable
 from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address
 
+#: Characters in a local part that some mail system takes for a route.
+_ROUTES_ON = frozenset("@%!")
+
 
 class RelayPolicy:
-    """From ``[relay]``. Domains are compared in lower case without a trailing dot. Any thread."""
+    """From ``[relay]``: networks, and domains as ``example.org`` or ``*.example.org`` (names below). Any thread."""
 
     def __init__(self, networks: Iterable[IPv4Network | IPv6Network], domains: Iterable[str]) -> None:
         self._networks = tuple(networks)
-        self._domains = frozenset(domain.lower().rstrip(".") for domain in domains)
+        names = [domain.lower().rstrip(".") for domain in domains]
+        self._domains = frozenset(name for name in names if not name.startswith("*."))
+        self._suffixes = tuple(name[1:] for name in names if name.startswith("*."))
 
     def trusts(self, client: str) -> bool:
         """Whether the client may relay to any domain; once per connection. A unix socket's client may ("unix")."""
@@ -26,6 +34,13 @@ class RelayPolicy:
             address = address.ipv4_mapped
         return any(address in network for network in self._networks)
 
-    def admits(self, domain: str, *, trusted: bool) -> bool:
-        """Whether a recipient in ``domain`` (lower case) is accepted from this client."""
-        return trusted or domain in self._domains
+    def admits(self, domain: str, *, trusted: bool, forward_path: str = "") -> bool:
+        """Whether a recipient in ``domain`` (lower case, as the session gives it) is accepted from this client.
+
+        A trailing dot, an address literal or an empty domain is none of ours. ``forward_path``: the whole path; with
+        it, a local part that routes on is refused to clients that may not relay."""
+        if trusted:
+            return True
+        if _ROUTES_ON.intersection(forward_path.rpartition("@")[0]):
+            return False
+        return domain in self._domains or bool(self._suffixes and domain.endswith(self._suffixes))

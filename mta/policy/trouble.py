@@ -9,8 +9,8 @@ kind        what happened                                       what follows
 ==========  ==================================================  ===========================================
 REPLY       the remote answered MAIL, RCPT, DATA or the dot     4yz: retry; 5yz: the recipient has failed
 GREETING    greeting or EHLO refused, whatever the code         next host (the shell), then retry
-CONNECT     no connection to any host                           retry, the site pauses
-LOST        connection lost before the end of content           retry
+CONNECT     no connection to a host                             next host (the shell), then retry
+LOST        connection lost before the end of content           next host (the shell), then retry
 UNCERTAIN   lost after it: perhaps delivered (RFC 1047)         retry, never fail: at worst a duplicate
 DNS         the resolver is in trouble                          retry
 ROUTING     no such domain, null MX, a loop                     the recipient has failed
@@ -45,6 +45,8 @@ class Verdict(Enum):
 
 #: Kinds that are final without a reply.
 PERMANENT = frozenset({Kind.ROUTING, Kind.TOO_LARGE})
+#: Kinds that are about the host and not about the message.
+HOST_TROUBLE = frozenset({Kind.GREETING, Kind.CONNECT, Kind.LOST})
 #: Enhanced status of a failure that came without one (RFC 3463), as a transient; a verdict of FAIL makes it 5.
 _STATUS = {
     Kind.REPLY: "4.0.0",
@@ -96,6 +98,22 @@ def permanent(problem: Problem) -> bool:
     if problem.kind is Kind.REPLY:
         return 500 <= problem.code <= 599
     return problem.kind in PERMANENT
+
+
+def tries_next_host(problem: Problem) -> bool:
+    """Whether the site's next host may do better now: the trouble is the host's own and nothing can be delivered yet.
+
+    421 is the host speaking of itself (RFC 5321 §4.2.3), except after the end of content, where it answers that."""
+    if problem.kind is Kind.REPLY:
+        return problem.code == 421 and problem.stage != "DOT"
+    return problem.kind in HOST_TROUBLE
+
+
+def pauses_site(problem: Problem) -> bool:
+    """With no host left: whether the whole site waits, not only this message.
+
+    A connection lost in the middle of a message does not: it may be that message's own doing."""
+    return problem.kind is not Kind.LOST and tries_next_host(problem)
 
 
 def decide(problem: Problem, *, expired: bool) -> Verdict:

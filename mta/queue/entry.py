@@ -18,7 +18,18 @@ class Entry:
     """
 
     __slots__ = (
-        "content", "domain", "dropped", "group", "home", "in_flight", "key", "message", "offset", "ready_at", "reception", "spool_id",
+        "content",
+        "domain",
+        "dropped",
+        "group",
+        "home",
+        "in_flight",
+        "key",
+        "message",
+        "offset",
+        "ready_at",
+        "reception",
+        "spool_id",
     )
 
     def __init__(

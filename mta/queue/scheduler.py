@@ -1,90 +1,162 @@
 """Feeds what is due from the spool into memory, lazily, and knows which entries are live.
 
-Owns: the set of live entries (ready or in flight), the cursor into the ``due`` index, the budget of content kept in
-memory. Never does: IO beyond the spool's reads, connections, or deciding what follows a failure. Loop thread only.
+Owns: the set of live entries (ready or in flight), the two cursors into the ``due`` index, the budget of content kept
+in memory. Never does: IO beyond the spool's reads, connections, or deciding what follows a failure. Loop thread only.
 
 Entries that are live stay in ``due`` with their old key, so that a crash forgets nothing. A new message becomes
 live right after its commit, without a read; everything else comes back through ``refill``, in due order. The start
 never scans the spool: it reads the first entries and goes on as they are worked off.
+
+A destination that is slow or down must not hold up the others, and must not be read again and again. So an entry whose
+domain has no room is passed over, and with it every later one of that domain, so that order is kept::
+
+    ──── live or gone ────┤ head ├──── some were passed over (blocked domains) ────┤ far ├──── not read yet ────
+
+Each tick goes on from ``head`` (has a blocked domain got room again?) and then from ``far`` (who else is due?).
 """
 
 from collections.abc import Callable
+from typing import Protocol
 
 from mta.clock import Clock
 from mta.model.message import Message, due_key, groups_of
 from mta.queue.entry import Entry
 from mta.spool.protocol import Spool
 
-#: Entries read from ``due`` at a time: about a millisecond of reading.
+#: Entries read from ``due`` at a time.
 PAGE = 256
-#: Seconds after which the cursor starts again, so that nothing is overlooked when the wall clock was set back.
+#: Entries that one tick looks at from each cursor: a few milliseconds of reading.
+SWEEP = 2048
+#: Seconds after which the cursors start again, so that nothing is overlooked when the wall clock was set back.
 RESCAN = 60.0
 
 
+class Deliverer(Protocol):
+    """Where live entries go."""
+
+    def has_room(self, domain: str) -> bool:
+        """Whether one more entry for the routing domain may become live."""
+
+    def take(self, entry: Entry) -> None:
+        """The entry has become live."""
+
+
 class Scheduler:
-    """``deliver`` takes each entry that has become live. ``limit``: live entries; ``content_memory``: octets."""
+    """``limit``: live entries; ``content_memory``: octets of content kept with them until the first delivery."""
 
     def __init__(
-        self, spool: Spool, clock: Clock, deliver: Callable[[Entry], None], *, limit: int, content_memory: int
+        self, spool: Spool, clock: Clock, deliverer: Deliverer, *, limit: int, content_memory: int
     ) -> None:
         #: What entries carry as ``home``; set by whoever owns this scheduler.
         self.home: object = None
         self._spool = spool
         self._clock = clock
-        self._deliver = deliver
+        self._deliverer = deliverer
         self._limit = limit
         self._room = content_memory
         self._live: dict[bytes, Entry] = {}  # by spool id and group: a key without its due time
         self._shared: dict[int, Message] = {}
         self._holders: dict[int, int] = {}
-        self._cursor = b""
+        self._head = b""
+        self._far = b""
+        self._blocked: set[str] = set()
         self._rescan_at = 0.0
 
     def __len__(self) -> int:
         return len(self._live)
 
-    def admit(self, message: Message, content: bytes | None, entries: list[tuple[bytes, str]], reception: float) -> None:
-        """A message that was just committed: live at once, unless there are too many; then ``refill`` finds it."""
-        if len(self._live) >= self._limit:
-            self._cursor = b""
-            return
-        if content is not None:
-            size = len(content)
-            if size > self._room:
-                content = None
-            else:
-                self._room -= size * len(entries)
-        if len(message.recipients) > 1:
-            self._shared[message.id] = message
-            self._holders[message.id] = len(entries)
+    # What becomes live.
+
+    def admit(
+        self, message: Message, content: bytes | None, entries: list[tuple[bytes, str]], reception: float
+    ) -> None:
+        """A message that was just committed: live at once where there is room; else ``refill`` finds it later."""
+        if content is not None and len(content) > self._room:
+            content = None
         now = self._clock.monotonic()
+        several = len(message.recipients) > 1
         for key, domain in entries:
+            if len(self._live) >= self._limit or domain in self._blocked or not self._deliverer.has_room(domain):
+                self._pass_over(key, domain)
+                continue
             entry = Entry(self.home, key, domain, message, content, now)
             entry.reception = reception
             self._live[key[8:]] = entry
-            self._deliver(entry)
+            if several:
+                self._hold(message)
+            if content is not None:
+                self._room -= len(content)
+            self._deliverer.take(entry)
 
-    def refill(self) -> int:
-        """Makes due entries live until the limit is reached; how many. Called on every tick."""
+    def _pass_over(self, key: bytes, domain: str) -> None:
+        """Left in ``due`` for later; should the cursors be past it already, they come back."""
+        self._blocked.add(domain)
+        if key <= self._far:
+            self._head = min(self._head, key[:-1])
+
+    def refill(self) -> None:
+        """Makes due entries live as far as there is room. Called on every tick."""
         now = self._clock.monotonic()
         if now >= self._rescan_at:
             self._rescan_at = now + RESCAN
-            self._cursor = b""
+            self.wake()
         until = self._clock.now_ms()
-        fresh = 0
-        while len(self._live) < self._limit:
-            page = self._spool.due(self._cursor, until, PAGE)
-            if not page:
-                break
-            self._cursor = page[-1][0]
+        if self._head < self._far:
+            self._from_head(until, now)
+        if self._head >= self._far:
+            self._blocked.clear()
+        self._from_far(until, now)
+
+    def _from_head(self, until: int, now: float) -> None:
+        """Looks again at what was passed over, in order; ``head`` moves on to the first that still has no room."""
+        full: set[str] = set()
+        cursor = self._head
+        looked = 0
+        while looked < SWEEP and cursor < self._far and len(self._live) < self._limit:
+            page = self._spool.due(cursor, until, PAGE)
             for key, domain in page:
-                if key[8:] not in self._live:
-                    entry = self._live[key[8:]] = Entry(self.home, key, domain, None, None, now)
-                    fresh += 1
-                    self._deliver(entry)
-            if fresh >= PAGE:
-                break
-        return fresh
+                cursor = key
+                if domain in full or not self._try(key, domain, now):
+                    full.add(domain)
+                if not full:
+                    self._head = key
+            looked += PAGE
+            if len(page) < PAGE:
+                cursor = max(cursor, self._far)
+        if not full and cursor >= self._far:
+            self._head = self._far = cursor
+
+    def _from_far(self, until: int, now: float) -> None:
+        """Goes on where nobody has looked yet."""
+        looked = 0
+        while looked < SWEEP and len(self._live) < self._limit:
+            page = self._spool.due(self._far, until, PAGE)
+            for key, domain in page:
+                if domain in self._blocked or not self._try(key, domain, now):
+                    self._blocked.add(domain)
+                elif not self._blocked:
+                    self._head = key
+                self._far = key
+            looked += PAGE
+            if len(page) < PAGE:
+                return
+
+    def _try(self, key: bytes, domain: str, now: float) -> bool:
+        """Makes the entry live unless it is already. False: there is no room."""
+        if key[8:] in self._live:
+            return True
+        if len(self._live) >= self._limit or not self._deliverer.has_room(domain):
+            return False
+        entry = self._live[key[8:]] = Entry(self.home, key, domain, None, None, now)
+        self._deliverer.take(entry)
+        return True
+
+    def wake(self) -> None:
+        """Somebody changed due times: look at all of ``due`` again from the next tick on."""
+        self._head = self._far = b""
+        self._blocked.clear()
+
+    # What live entries need.
 
     def open(self, entry: Entry) -> Message | None:
         """The entry's message, read from the spool when it is not in memory; None when it is gone (removed)."""
@@ -93,10 +165,14 @@ class Scheduler:
             if message is None:
                 return None
             if len(message.recipients) > 1:
-                self._shared[message.id] = message
-                self._holders[message.id] = self._holders.get(message.id, 0) + 1
+                self._hold(message)
             entry.message = message
         return entry.message
+
+    def _hold(self, message: Message) -> None:
+        """One record in memory for all entries of a message, so that none writes over what another has learnt."""
+        self._shared[message.id] = message
+        self._holders[message.id] = self._holders.get(message.id, 0) + 1
 
     def close(self, entry: Entry) -> None:
         """The entry has left: delivered, failed, or given its next due time. Its key is live no more."""
@@ -114,9 +190,7 @@ class Scheduler:
                 self._holders.pop(message.id, None)
                 self._shared.pop(message.id, None)
 
-    def wake(self) -> None:
-        """Somebody changed due times: look at all of ``due`` again on the next tick."""
-        self._cursor = b""
+    # What operators ask.
 
     def entries(self) -> list[Entry]:
         """What is live now; for status and ``why``."""
@@ -124,7 +198,8 @@ class Scheduler:
 
     def find(self, message: Message) -> list[Entry]:
         """The live entries of a message."""
-        found = (self._live.get(due_key(0, message.id, group)[8:]) for group in groups_of(message.recipients).values())
+        groups = groups_of(message.recipients).values()
+        found = (self._live.get(due_key(0, message.id, group)[8:]) for group in groups)
         return [entry for entry in found if entry is not None]
 
     def recall(self, message: Message) -> bool:

@@ -22,7 +22,16 @@ class Site(Generic[C]):
     """``idle`` holds warm connections, the last used one at the end. ``opening`` counts handshakes under way."""
 
     __slots__ = (
-        "connections", "failures", "idle", "limit", "name", "opening", "paused_until", "ready", "reason", "used_at",
+        "connections",
+        "failures",
+        "idle",
+        "limit",
+        "name",
+        "opening",
+        "paused_until",
+        "ready",
+        "reason",
+        "used_at",
     )
 
     def __init__(self, name: str, limit: int) -> None:

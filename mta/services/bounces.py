@@ -51,13 +51,25 @@ class Bounces:
     def _make(self, kind: str, message: Message, recipients: list[Recipient], headers: bytes, now: int) -> Generated:
         spool_id = self._ids.next()
         content = build_dsn(
-            kind, message, recipients, hostname=self._hostname, spool_id=spool_id, now_ms=now, headers=headers,
+            kind,
+            message,
+            recipients,
+            hostname=self._hostname,
+            spool_id=spool_id,
+            now_ms=now,
+            headers=headers,
             give_up_at=message.arrival + self._give_up,
         )
         to = message.reverse_path
         domain = to.rpartition("@")[2].lower() or self._hostname
         dsn = Message(
-            spool_id, "", [Recipient(to, domain)], len(content), now, protocol="local", generated=True,
+            spool_id,
+            "",
+            [Recipient(to, domain)],
+            len(content),
+            now,
+            protocol="local",
+            generated=True,
             dotted=content.startswith(b".") or b"\n." in content,
         )
         return dsn, content, enqueue(dsn, now)

@@ -5,19 +5,23 @@ follows a failure (``mta.services.outcomes`` with ``mta.policy.trouble``), or wr
 """
 
 import asyncio
+import logging
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from mta.clock import Clock
-from mta.metrics import CONNECTIONS_OUT, Counters
+from mta.metrics.layout import CONNECTIONS_OUT, OCTETS_OUT, OPENED_OUT
 from mta.net.connect import connect_first
 from mta.net.deadlines import Wheel
 from mta.net.remote import RemoteConnection, RemoteDeadlines
-from mta.policy.trouble import Kind, Problem
+from mta.policy.trouble import Kind, Problem, permanent
 from mta.queue.entry import Attempt, Entry
 from mta.queue.site import Site
 from mta.routing.router import Destination, Host, Router, RoutingError
+from mta_ext.counters import Counters
 from mta_ext.reply import Reply
+
+_log = logging.getLogger("mta.delivery")
 
 #: Recipients in one transaction: what every server must take (RFC 5321 §4.5.3.1.8).
 RECIPIENTS = 100
@@ -56,6 +60,21 @@ class Delivery:
         self.resolving: dict[str, list[Entry]] = {}
         self.draining = False
         self.tasks: set[asyncio.Task[None]] = set()
+
+    def has_room(self, domain: str) -> bool:
+        """Whether one more entry for ``domain`` may become live: not while its site is paused or has enough."""
+        destination = self.router.cached(domain)
+        if destination is None:
+            return len(self.resolving.get(domain, ())) < self.settings.ready_limit
+        if not isinstance(destination, Destination):
+            return True
+        site = self.sites.get(destination.site)
+        if site is None:
+            return True
+        queue = site.queue
+        if queue.paused_until and not queue.connections and self.clock.monotonic() < queue.paused_until:
+            return False
+        return len(queue.ready) < self.settings.ready_limit
 
     def take(self, entry: Entry) -> None:
         """An entry became live: to its site at once when the route is known, else after the look-up."""
@@ -114,22 +133,18 @@ class Delivery:
         for name in forgotten:
             del self.sites[name]
 
-    def constraint(self, entry: Entry) -> dict[str, Any]:
-        """What a live entry waits for, in words for ``mta why``."""
-        row: dict[str, Any] = {"domain": entry.domain, "until": None, "detail": ""}
-        if entry.in_flight:
+    def constraint(self, domain: str, entry: Entry | None) -> dict[str, Any]:
+        """What a due entry for ``domain`` waits for, for ``mta why``; ``entry`` None: it is not in memory."""
+        row: dict[str, Any] = {"domain": domain, "until": None, "detail": ""}
+        if entry is not None and entry.in_flight:
             return row | {"waiting_for": "the remote's reply", "detail": "an attempt is in flight"}
-        if entry.domain in self.resolving:
-            return row | {"waiting_for": "DNS", "detail": f"looking up the mail exchangers of {entry.domain}"}
-        destination = self.router.cached(entry.domain)
+        if domain in self.resolving:
+            return row | {"waiting_for": "DNS", "detail": f"looking up the mail exchangers of {domain}"}
+        destination = self.router.cached(domain)
         site = self.sites.get(destination.site) if isinstance(destination, Destination) else None
         if site is None:
             return row | {"waiting_for": "its turn", "detail": "no connection was needed yet"}
-        queue = site.queue
-        if queue.connections >= queue.limit:
-            detail = f"{queue.connections} of {queue.limit} connections to {queue.name} are busy"
-            return row | {"waiting_for": "the connection limit", "detail": f"{detail}, {len(queue.ready)} in line"}
-        return row | {"waiting_for": "a connection", "detail": f"{queue.opening} to {queue.name} being opened"}
+        return row | site.constraint(self.clock)
 
     def in_flight(self) -> int:
         """Transactions with a remote that have no outcome yet."""
@@ -162,16 +177,10 @@ class SiteDelivery:
         self.members: set[RemoteConnection] = set()
 
     def add(self, entry: Entry, destination: Destination) -> None:
-        """One more ready entry. A site that is paused gives it back at once with the reason of the pause."""
+        """One more ready entry: to an idle connection at once, or into the line."""
         queue = self.queue
         self.destination = destination
         now = queue.used_at = entry.ready_at
-        if queue.paused_until > now and not queue.connections:
-            entry.home.outcomes.suspended(entry, queue.reason, queue.paused_until - now)
-            return
-        if len(queue.ready) >= self._delivery.settings.ready_limit:
-            entry.home.outcomes.suspended(entry, "the site's ready queue is full", self._delivery.settings.pause)
-            return
         queue.ready.append(entry)
         if queue.idle:
             remote = queue.idle.pop()
@@ -180,6 +189,18 @@ class SiteDelivery:
             remote.pump()
         elif queue.wants_connection(now) and not self._delivery.draining:
             self._open()
+
+    def constraint(self, clock: Clock) -> dict[str, Any]:
+        """What the line of this site waits for; ``until`` in milliseconds since 1970."""
+        queue = self.queue
+        left = queue.paused_until - clock.monotonic()
+        if left > 0 and not queue.connections:
+            until = clock.now_ms() + int(left * 1000)
+            return {"waiting_for": "suspension", "until": until, "detail": f"{queue.name}: {queue.reason}"}
+        if queue.connections >= queue.limit:
+            detail = f"{queue.connections} of {queue.limit} connections to {queue.name} are busy"
+            return {"waiting_for": "the connection limit", "detail": f"{detail}, {len(queue.ready)} in line"}
+        return {"waiting_for": "a connection", "detail": f"{len(queue.ready)} in line for {queue.name}"}
 
     def pump(self) -> None:
         """Gives ready entries to idle connections, and opens one more when that is not enough."""
@@ -231,16 +252,21 @@ class SiteDelivery:
             return False
         content: bytes | Iterator[bytes] | None = entry.content
         if content is None:
-            content = entry.home.spool.content(message)
-            if message.size <= WHOLE_CONTENT:
-                content = b"".join(content)
+            pieces: Iterator[bytes] = entry.home.spool.content(message)
+            content = b"".join(pieces) if message.size <= WHOLE_CONTENT else pieces
         now = delivery.clock.monotonic()
         attempt = Attempt(entry, recipients, now, now - entry.ready_at)
         entry.in_flight = True
         remote.sent += 1
+        delivery.counters.add(OCTETS_OUT, message.size)
         remote.session.deliver(
-            attempt, message.reverse_path, [r.forward_path for r in recipients], content,
-            size=message.size, dotted=message.dotted, eight_bit=message.eight_bit,
+            attempt,
+            message.reverse_path,
+            [r.forward_path for r in recipients],
+            content,
+            size=message.size,
+            dotted=message.dotted,
+            eight_bit=message.eight_bit,
         )
         return True
 
@@ -261,7 +287,9 @@ class SiteDelivery:
             assert isinstance(token, Attempt)
             token.entry.in_flight = False
             kind = Kind.UNCERTAIN if uncertain else Kind.LOST
-            problem = Problem.of_reply(stage, reply) if reply is not None and not uncertain else Problem(kind, text=reason)
+            problem = (
+                Problem.of_reply(stage, reply) if reply is not None and not uncertain else Problem(kind, text=reason)
+            )
             token.entry.home.outcomes.interrupted(self.queue.name, remote, token, stage, problem)
         if not remote.handshake.done():
             remote.handshake.set_result(str(reply) if reply is not None else reason)
@@ -301,11 +329,13 @@ class SiteDelivery:
         problem = Problem(Kind.CONNECT, text="no host")
         host_name = ""
         try:
-            for host in self.destination.hosts:
-                host_name = host.name
-                remote, problem = await self._try_host(host)
+            for host in self._delivery.router.in_order(self.destination):
+                remote, found = await self._try_host(host)
                 if remote is not None:
                     break
+                if not host_name or permanent(problem):
+                    # A failure of all hosts is final only if each of them is: one that may pass by itself wins.
+                    host_name, problem = host.name, found
         finally:
             self.queue.opening -= 1
             if remote is None:
@@ -316,6 +346,7 @@ class SiteDelivery:
         self.queue.succeeded()
         self.members.add(remote)
         self._delivery.counters.add(CONNECTIONS_OUT, 1)
+        self._delivery.counters.add(OPENED_OUT, 1)
         remote.connect_seconds = self._delivery.clock.monotonic() - began
         self.room(remote)
         remote.pump()
@@ -325,7 +356,9 @@ class SiteDelivery:
         lmtp = self.destination.protocol == "lmtp"
 
         def make() -> RemoteConnection:
-            return RemoteConnection(self, self._delivery.wheel, settings.deadlines, settings.ehlo_name, host.name, lmtp=lmtp)
+            return RemoteConnection(
+                self, self._delivery.wheel, settings.deadlines, settings.ehlo_name, host.name, lmtp=lmtp
+            )
 
         try:
             addresses = await self._delivery.router.addresses(host)
@@ -339,13 +372,16 @@ class SiteDelivery:
         refused = await remote.handshake
         if refused is None and not remote.gone:
             return remote, Problem(Kind.CONNECT)
-        return None, Problem(Kind.GREETING, text=f"{host.name} said: {refused}" if refused else f"{host.name} closed the connection")
+        return None, Problem(
+            Kind.GREETING, text=f"{host.name} said: {refused}" if refused else f"{host.name} closed the connection"
+        )
 
     def _unreachable(self, host: str, problem: Problem) -> None:
         """No host took a connection. With others alive the site goes on with those; else all that is ready waits."""
         queue = self.queue
         now = self._delivery.clock.monotonic()
         queue.pause(now + self._delivery.settings.pause, problem.text)
+        _log.warning("%s: %s; no new connection for %g s", queue.name, problem.text, self._delivery.settings.pause)
         if queue.connections:
             return
         ready, count = queue.ready, len(queue.ready)

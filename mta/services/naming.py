@@ -15,15 +15,15 @@ def own_names(config: Config) -> frozenset[str]:
 
 
 def own_addresses(config: Config) -> frozenset[str]:
-    """``ip:port`` of each SMTP listener; IPv6 without brackets."""
-    found = set()
+    """``ip:port`` of each SMTP listener; IPv6 in brackets."""
+    found: set[str] = set()
     for listener in config.listener:
         if listener.protocol != "smtp" or listener.path:
             continue
         hosts = [listener.host]
         if listener.host in ("0.0.0.0", "::", ""):
             hosts = _machine_addresses()
-        found.update(f"{host}:{listener.port}" for host in hosts)
+        found.update(f"[{host}]:{listener.port}" if ":" in host else f"{host}:{listener.port}" for host in hosts)
     return frozenset(found)
 
 

@@ -9,17 +9,26 @@ Commit point B is the commit of the Change applied here. Nobody waits for it: a 
 from typing import NamedTuple
 
 from mta.clock import Clock
-from mta.log import Event, EventLog, Peer, Response
-from mta.metrics import DEFERRED, DELIVERED, DELIVERY_SECONDS, EXPIRED, FAILED, Counters
+from mta.log import Event, EventLog, EventType, PeerAddress, Response
+from mta.metrics.layout import (
+    DEFERRED,
+    DELIVERED,
+    DELIVERY_SECONDS,
+    DELIVERY_SECONDS_HANDLE,
+    EXPIRED,
+    FAILED,
+    REPORTS,
+)
 from mta.model.message import Message, Recipient, RecipientState, due_key, members
 from mta.model.spoolid import format_id
 from mta.net.remote import RemoteConnection
 from mta.policy.retry import RetryPolicy
-from mta.policy.trouble import Kind, Problem, Verdict, decide
+from mta.policy.trouble import Problem, Verdict, decide
 from mta.queue.entry import Attempt, Entry
 from mta.queue.scheduler import Scheduler
 from mta.services.bounces import Bounces
 from mta.spool.protocol import Change, Spool
+from mta_ext.counters import Counters
 from mta_ext.reply import Reply
 
 
@@ -36,8 +45,14 @@ class Outcomes:
     """One per worker."""
 
     def __init__(
-        self, spool: Spool, scheduler: Scheduler, retry: RetryPolicy, bounces: Bounces, events: EventLog,
-        counters: Counters, clock: Clock,
+        self,
+        spool: Spool,
+        scheduler: Scheduler,
+        retry: RetryPolicy,
+        bounces: Bounces,
+        events: EventLog,
+        counters: Counters,
+        clock: Clock,
     ) -> None:
         self._spool = spool
         self.scheduler = scheduler
@@ -50,7 +65,13 @@ class Outcomes:
     # An attempt ended with replies.
 
     def settle(
-        self, site: str, remote: RemoteConnection, attempt: Attempt, stage: str, reply: Reply, replies: list[Reply] | None
+        self,
+        site: str,
+        remote: RemoteConnection,
+        attempt: Attempt,
+        stage: str,
+        reply: Reply,
+        replies: list[Reply] | None,
     ) -> bool:
         """Records each recipient's outcome. True: the entry has recipients left that this pass has not tried."""
         now = self._clock.monotonic()
@@ -59,7 +80,10 @@ class Outcomes:
         took = now - attempt.began
         told = Told(site, remote.host, remote.address, (entry.reception, attempt.waited, connect, took))
         if replies is None and reply.positive:
-            self._counters.observe_seconds(DELIVERY_SECONDS, took)
+            message = entry.message
+            assert message is not None
+            age = (self._clock.now_ms() - message.arrival) / 1000
+            self._counters.observe(DELIVERY_SECONDS, DELIVERY_SECONDS_HANDLE, age)
             return self._delivered(entry, attempt.recipients, reply, told)
         return self._mixed(attempt, stage, reply, replies, told)
 
@@ -68,10 +92,11 @@ class Outcomes:
         message = entry.message
         assert message is not None
         count = len(recipients)
+        response = response_of(reply, "DOT")
         for recipient in recipients:
             recipient.state = RecipientState.DELIVERED
             recipient.attempts += 1
-            self._tell("Delivery", message, recipient, told, Response.of_reply(reply, "DOT"))
+            self._tell("Delivery", message, recipient, told, response)
         self._counters.add(DELIVERED, count)
         if len(message.recipients) == count:
             self._spool.apply(Change(message, True, (entry.key,), (), count))
@@ -94,7 +119,7 @@ class Outcomes:
                 recipient.attempts += 1
                 delivered += 1
                 self._counters.add(DELIVERED, 1)
-                self._tell("Delivery", message, recipient, told, Response.of_reply(own, at))
+                self._tell("Delivery", message, recipient, told, response_of(own, at))
             elif self._troubled(entry, message, recipient, Problem.of_reply(at, own), told):
                 failed.append(recipient)
         return self.advance(entry, message, delivered=delivered, failed=failed)
@@ -115,7 +140,9 @@ class Outcomes:
             self.scheduler.close(entry)
             return
         waited = self._clock.monotonic() - entry.ready_at
-        self._whole(entry, members(message, entry.group), problem, Told("", host, "", (entry.reception, waited, 0.0, 0.0)))
+        self._whole(
+            entry, members(message, entry.group), problem, Told("", host, "", (entry.reception, waited, 0.0, 0.0))
+        )
 
     def _whole(self, entry: Entry, recipients: list[Recipient], problem: Problem, told: Told) -> None:
         message = entry.message
@@ -134,27 +161,15 @@ class Outcomes:
         if verdict is Verdict.RETRY:
             recipient.due = self._retry.next_due(recipient.attempts, now)
             self._counters.add(DEFERRED, 1)
-            self._tell("TransientFailure", message, recipient, told, problem.response())
+            self._tell("TransientFailure", message, recipient, told, response_to(problem))
             return False
         recipient.state = RecipientState.EXPIRED if verdict is Verdict.EXPIRE else RecipientState.FAILED
         self._counters.add(EXPIRED if verdict is Verdict.EXPIRE else FAILED, 1)
-        self._tell("Expiration" if verdict is Verdict.EXPIRE else "Bounce", message, recipient, told, problem.response())
+        kind: EventType = "Expiration" if verdict is Verdict.EXPIRE else "Bounce"
+        self._tell(kind, message, recipient, told, response_to(problem))
         return True
 
     # Where an entry goes from here.
-
-    def suspended(self, entry: Entry, reason: str, seconds: float) -> None:
-        """The site is paused or full: the entry waits, and it does not count as an attempt."""
-        message = self.scheduler.open(entry)
-        if message is None:
-            self.scheduler.close(entry)
-            return
-        due = self._clock.now_ms() + int(seconds * 1000)
-        for recipient in members(message, entry.group):
-            recipient.due = due
-            if not recipient.last_reply:
-                recipient.last_reply = f"delivery temporarily suspended: {reason}"
-        self.advance(entry, message, whole=True)
 
     def discarded(self, entry: Entry) -> None:
         """The route says ``discard:``."""
@@ -166,12 +181,18 @@ class Outcomes:
         told = Told("discard", "", "", (entry.reception, 0.0, 0.0, 0.0))
         for recipient in gone:
             recipient.state = RecipientState.DISCARDED
-            self._tell("Delivery", message, recipient, told, Response(250, "2.0.0", "discarded by route", ""))
+            self._tell("Delivery", message, recipient, told, Response(250, "2.0.0", "discarded by route", "discard"))
         self.advance(entry, message, discarded=len(gone))
 
     def advance(
-        self, entry: Entry, message: Message, *, delivered: int = 0, discarded: int = 0,
-        failed: list[Recipient] | None = None, whole: bool = False,
+        self,
+        entry: Entry,
+        message: Message,
+        *,
+        delivered: int = 0,
+        discarded: int = 0,
+        failed: list[Recipient] | None = None,
+        whole: bool = False,
     ) -> bool:
         """Applies the change. True: the entry stays live, because recipients beyond the first hundred are untried.
 
@@ -185,7 +206,11 @@ class Outcomes:
         generated = self._bounces.for_change(message, entry, failed, warned, now)
         expired = sum(r.state is RecipientState.EXPIRED for r in failed)
         change = Change(
-            message, delivered=delivered, failed=len(failed) - expired, expired=expired, discarded=discarded,
+            message,
+            delivered=delivered,
+            failed=len(failed) - expired,
+            expired=expired,
+            discarded=discarded,
             generated=generated,
         )
         if generated:
@@ -196,7 +221,11 @@ class Outcomes:
             return True
         change.leaving = (entry.key,)
         if left:
-            due = max(now, min(r.due for r in left)) if not whole else min((r.due for r in left if r.due > now), default=now + 1000)
+            due = (
+                max(now, min(r.due for r in left))
+                if not whole
+                else min((r.due for r in left if r.due > now), default=now + 1000)
+            )
             for recipient in left:
                 recipient.due = due
             change.entering = ((due_key(due, message.id, entry.group), entry.domain),)
@@ -207,13 +236,37 @@ class Outcomes:
         return False
 
     def _admit(self, generated: tuple[tuple[Message, bytes, list[tuple[bytes, str]]], ...]) -> None:
+        self._counters.add(REPORTS, len(generated))
         for message, content, entries in generated:
             self.scheduler.admit(message, content, entries, 0.0)
 
-    def _tell(self, kind: str, message: Message, recipient: Recipient, told: Told, response: Response) -> None:
-        self._events.write(Event(
-            kind, format_id(message.id), message.reverse_path, recipient.forward_path, recipient.domain, told.site,
-            size=message.size, response=response, peer_address=Peer(told.host, told.address),
-            timestamp=self._clock.now_ms(), created=message.arrival, num_attempts=recipient.attempts,
-            session_id=message.session_id, delivery_protocol="ESMTP", delays=told.delays,
-        ))
+    def _tell(self, kind: EventType, message: Message, recipient: Recipient, told: Told, response: Response) -> None:
+        self._events.write(
+            Event(
+                type=kind,
+                id=format_id(message.id),
+                sender=message.reverse_path,
+                recipient=recipient.forward_path,
+                queue=recipient.domain,
+                site=told.site,
+                size=message.size,
+                response=response,
+                peer_address=PeerAddress(told.host, told.address),
+                timestamp=self._clock.now_ms() / 1000,
+                created=message.arrival / 1000,
+                num_attempts=recipient.attempts,
+                session_id=message.session_id,
+                delivery_protocol="ESMTP",
+                delays=told.delays,
+            )
+        )
+
+
+def response_of(reply: Reply, stage: str) -> Response:
+    """A remote's reply as events show it."""
+    return Response(reply.code, reply.enhanced or "", reply.text, stage)
+
+
+def response_to(problem: Problem) -> Response:
+    """A failure as events show it; code 0 when no remote spoke."""
+    return Response(problem.code, problem.status, problem.text, problem.stage or problem.kind.value)

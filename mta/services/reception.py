@@ -4,13 +4,14 @@ Owns: the envelope of the open transaction of each connection, admission by limi
 socket, or store; it gives the spool a ticket and the scheduler what was committed. Loop thread only.
 """
 
+import logging
 from collections import Counter
 from typing import NamedTuple
 
 from mta.clock import Clock
 from mta.errors import StorageError
-from mta.log import Event, EventLog, Peer, Response
-from mta.metrics import CONNECTIONS_IN, RECEIVED, Counters
+from mta.log import Event, EventLog, PeerAddress, Response
+from mta.metrics.layout import ACCEPTED_IN, CONNECTIONS_IN, OCTETS_IN, RECEIVED, REJECTED
 from mta.model.message import Message, Recipient
 from mta.model.received import received_field
 from mta.model.spoolid import IdSource, format_id
@@ -20,8 +21,11 @@ from mta.queue.scheduler import Scheduler
 from mta.services.enqueue import enqueue
 from mta.spool.protocol import ContentStream, Spool, SpoolFull, Ticket
 from mta_ext.content import Content
+from mta_ext.counters import Counters
 from mta_ext.session import PENDING, _Pending
 from mta_ext.smtp_server import SmtpServerSession
+
+_log = logging.getLogger("mta.reception")
 
 TOO_MANY = b"421 4.3.2 too many connections, try again later\r\n"
 DRAINING = b"421 4.3.2 shutting down, try again later\r\n"
@@ -54,8 +58,15 @@ class Reception:
     """One per worker: what all its incoming connections share."""
 
     def __init__(
-        self, settings: ReceptionSettings, relay: RelayPolicy, spool: Spool, scheduler: Scheduler, ids: IdSource,
-        events: EventLog, counters: Counters, clock: Clock,
+        self,
+        settings: ReceptionSettings,
+        relay: RelayPolicy,
+        spool: Spool,
+        scheduler: Scheduler,
+        ids: IdSource,
+        events: EventLog,
+        counters: Counters,
+        clock: Clock,
     ) -> None:
         self.settings = settings
         self.relay = relay
@@ -82,12 +93,19 @@ class Reception:
             return TOO_MANY
         self.clients[address] += 1
         self.counters.add(CONNECTIONS_IN, 1)
+        self.counters.add(ACCEPTED_IN, 1)
         handler = ReceptionSession(self, connection, address)
         self.sessions[connection] = handler
         handler.session = SmtpServerSession(
-            handler, settings.hostname, message_size=settings.message_size, recipients=settings.recipients,
-            command_line=settings.command_line, content_line=settings.content_line,
-            header_section=settings.header_section, errors=settings.errors, hops=settings.hops,
+            handler,
+            settings.hostname,
+            message_size=settings.message_size,
+            recipients=settings.recipients,
+            command_line=settings.command_line,
+            content_line=settings.content_line,
+            header_section=settings.header_section,
+            errors=settings.errors,
+            hops=settings.hops,
         )
         return handler.session
 
@@ -123,8 +141,19 @@ class ReceptionSession:
     """Policy of one connection: the call-backs of its session (see ``mta_ext.smtp_server.SmtpServerHandler``)."""
 
     __slots__ = (
-        "_began", "_connection", "_eight_bit", "_label", "_reception", "_recipients", "_reverse_path", "_stream",
-        "_trace_id", "_transactions", "_trusted", "address", "session",
+        "_began",
+        "_connection",
+        "_eight_bit",
+        "_label",
+        "_reception",
+        "_recipients",
+        "_reverse_path",
+        "_stream",
+        "_trace_id",
+        "_transactions",
+        "_trusted",
+        "address",
+        "session",
     )
 
     def __init__(self, reception: Reception, connection: SmtpServerConnection, address: str) -> None:
@@ -149,10 +178,10 @@ class ReceptionSession:
             self._label = format_id(self._reception.ids.next())
         return self._label
 
-    def on_hello(self, verb: str, name: str) -> bytes | None | _Pending:
+    def on_hello(self, verb: str, name: str) -> bytes | _Pending | None:
         return None
 
-    def on_mail(self, reverse_path: str, domain: str, size: int, eight_bit: bool) -> bytes | None | _Pending:
+    def on_mail(self, reverse_path: str, domain: str, size: int, eight_bit: bool) -> bytes | _Pending | None:
         reception = self._reception
         refusal = reception.refusal_now()
         if refusal is not None:
@@ -165,8 +194,10 @@ class ReceptionSession:
         self._began = reception.clock.monotonic()
         return None
 
-    def on_rcpt(self, forward_path: str, domain: str) -> bytes | None | _Pending:
-        if not self._trusted and not self._reception.relay.admits(domain, trusted=False):
+    def on_rcpt(self, forward_path: str, domain: str) -> bytes | _Pending | None:
+        if not self._trusted and not self._reception.relay.admits(
+            domain, trusted=False, forward_path=forward_path
+        ):
             self._rejected(forward_path, NO_RELAY, "RCPT")
             return NO_RELAY
         if "@" not in forward_path:
@@ -174,7 +205,7 @@ class ReceptionSession:
         self._recipients.append(Recipient(forward_path, domain))
         return None
 
-    def on_data(self) -> bytes | None | _Pending:
+    def on_data(self) -> bytes | _Pending | None:
         return None
 
     def on_piece(self, data: bytes) -> None:
@@ -189,7 +220,7 @@ class ReceptionSession:
         if self._stream.backlog > STREAM_HIGH:
             self._connection.hold()
 
-    def on_content(self, content: Content) -> bytes | None | _Pending:
+    def on_content(self, content: Content) -> bytes | _Pending | None:
         """An acceptable message is complete: to the spool with it. The reply comes from ``_settled``."""
         reception = self._reception
         now = reception.clock.now_ms()
@@ -205,8 +236,17 @@ class ReceptionSession:
             octets, size = None, stream.octets
         recipients = self._recipients
         message = Message(
-            spool_id, self._reverse_path, recipients, size, now, self.label, self.session.hello_name, self.address,
-            "ESMTP" if self.session.esmtp else "SMTP", self._eight_bit or content.eight_bit, content.dotted,
+            spool_id,
+            self._reverse_path,
+            recipients,
+            size,
+            now,
+            self.label,
+            self.session.hello_name,
+            self.address,
+            self._protocol(),
+            self._eight_bit or content.eight_bit,
+            content.dotted,
         )
         reception.spool.accept(Ticket(message, octets, enqueue(message, now), self._settled, stream))
         self._recipients = []
@@ -223,6 +263,7 @@ class ReceptionSession:
         text = format_id(message.id)
         self._connection.answer(b"250 2.0.0 %b queued\r\n" % text.encode())
         reception.counters.add(RECEIVED, 1)
+        reception.counters.add(OCTETS_IN, message.size)
         took = reception.clock.monotonic() - self._began
         self._log_reception(message, text, took)
         reception.scheduler.admit(message, ticket.content, ticket.entries, took)
@@ -238,32 +279,62 @@ class ReceptionSession:
 
     def on_error(self, exception: BaseException) -> None:
         """A bug in one of the call-backs: the session says 451, we say where."""
-        self._reception.events.complain(f"reception: {exception!r}", exception)
+        _log.error("reception: %r", exception, exc_info=exception)
 
     def _trace(self, spool_id: int, now: int) -> bytes:
         session = self.session
         recipients = self._recipients
         return received_field(
-            session.hello_name, self.address, self._reception.settings.hostname,
-            "ESMTP" if session.esmtp else "SMTP", format_id(spool_id),
-            recipients[0].forward_path if len(recipients) == 1 else None, now,
+            session.hello_name,
+            self.address,
+            self._reception.settings.hostname,
+            self._protocol(),
+            format_id(spool_id),
+            recipients[0].forward_path if len(recipients) == 1 else None,
+            now,
         )
 
     def _log_reception(self, message: Message, text: str, took: float) -> None:
         events = self._reception.events
-        peer = Peer(message.client_name, message.client_address)
+        peer = PeerAddress(message.client_name, message.client_address)
+        arrival = message.arrival / 1000
+        delays = (took, 0.0, 0.0, 0.0)
         for recipient in message.recipients:
-            events.write(Event(
-                "Reception", text, message.reverse_path, recipient.forward_path, recipient.domain,
-                size=message.size, timestamp=message.arrival, created=message.arrival, session_id=message.session_id,
-                peer_address=peer, reception_protocol=message.protocol, delays=(took, 0.0, 0.0, 0.0),
-            ))
+            events.write(
+                Event(
+                    type="Reception",
+                    id=text,
+                    sender=message.reverse_path,
+                    recipient=recipient.forward_path,
+                    queue=recipient.domain,
+                    size=message.size,
+                    peer_address=peer,
+                    timestamp=arrival,
+                    created=arrival,
+                    session_id=message.session_id,
+                    reception_protocol=message.protocol,
+                    delays=delays,
+                )
+            )
 
     def _rejected(self, forward_path: str, reply: bytes, command: str) -> None:
         reception = self._reception
-        now = reception.clock.now_ms()
-        reception.events.write(Event(
-            "Rejection", "", self._reverse_path, forward_path, "", timestamp=now, created=now, session_id=self.label,
-            peer_address=Peer(self.session.hello_name, self.address), reception_protocol="ESMTP",
-            response=Response.of(reply, command),
-        ))
+        now = reception.clock.now_ms() / 1000
+        code, status, text = reply.decode().rstrip().split(" ", 2)
+        reception.counters.add(REJECTED, 1)
+        reception.events.write(
+            Event(
+                type="Rejection",
+                sender=self._reverse_path,
+                recipient=forward_path,
+                timestamp=now,
+                created=now,
+                session_id=self.label,
+                peer_address=PeerAddress(self.session.hello_name, self.address),
+                response=Response(int(code), status, text, command),
+                reception_protocol=self._protocol(),
+            )
+        )
+
+    def _protocol(self) -> str:
+        return "ESMTP" if self.session.esmtp else "SMTP"

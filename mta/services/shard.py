@@ -8,25 +8,35 @@ from collections.abc import Callable
 
 from mta.clock import Clock
 from mta.log import EventLog
-from mta.metrics import Counters
 from mta.model.spoolid import IdSource
 from mta.policy.retry import RetryPolicy
-from mta.queue.entry import Entry
-from mta.queue.scheduler import Scheduler
+from mta.queue.scheduler import Deliverer, Scheduler
 from mta.services.bounces import Bounces
 from mta.services.outcomes import Outcomes
 from mta.spool.protocol import Spool, SpoolFailed
+from mta_ext.counters import Counters
 
 
 class Shard:
     """``start`` opens the spool; ``refill`` brings what is due; ``stop`` commits and closes."""
 
     def __init__(
-        self, spool: Spool, ids: IdSource, retry: RetryPolicy, deliver: Callable[[Entry], None], events: EventLog,
-        counters: Counters, clock: Clock, *, hostname: str, live: int, content_memory: int, give_up_after: float,
+        self,
+        spool: Spool,
+        ids: IdSource,
+        retry: RetryPolicy,
+        deliverer: Deliverer,
+        events: EventLog,
+        counters: Counters,
+        clock: Clock,
+        *,
+        hostname: str,
+        live: int,
+        content_memory: int,
+        give_up_after: float,
     ) -> None:
         self.spool = spool
-        self.scheduler = Scheduler(spool, clock, deliver, limit=live, content_memory=content_memory)
+        self.scheduler = Scheduler(spool, clock, deliverer, limit=live, content_memory=content_memory)
         self.scheduler.home = self
         self.bounces = Bounces(spool, ids, hostname, give_up_after)
         self.outcomes = Outcomes(spool, self.scheduler, retry, self.bounces, events, counters, clock)

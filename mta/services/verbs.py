@@ -7,9 +7,11 @@ the edits themselves. Loop thread only.
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
+import msgspec
+
 from mta.clock import Clock
 from mta.errors import DataError
-from mta.log import EventLog
+from mta.log import Event, EventLog
 from mta.model.message import Message
 from mta.queue.admin import QueueAdmin
 from mta.queue.listing import Filters
@@ -24,7 +26,8 @@ EDITS = ("flush", "hold", "release", "remove", "bounce")
 class LiveControl:
     """One shard's entries in memory, as an operator's edits need them."""
 
-    def __init__(self, shard: Shard, delivery: Delivery) -> None:
+    def __init__(self, shard: Shard, delivery: Delivery, clock: Clock) -> None:
+        self._clock = clock
         self._shard = shard
         self._delivery = delivery
 
@@ -46,7 +49,10 @@ class LiveControl:
         message = self._message(spool_id)
         if message is None:
             return []
-        return [self._delivery.constraint(entry) for entry in self._shard.scheduler.find(message)]
+        live = {entry.domain: entry for entry in self._shard.scheduler.find(message)}
+        now = self._clock.now_ms()
+        due = {r.domain for r in message.queued() if r.due <= now}
+        return [self._delivery.constraint(domain, live.get(domain)) for domain in sorted(due | live.keys())]
 
 
 class QueueVerbs:
@@ -55,7 +61,10 @@ class QueueVerbs:
     def __init__(self, shards: list[Shard], delivery: Delivery, events: EventLog, clock: Clock) -> None:
         self._admins = {
             shard.spool.shard: QueueAdmin(
-                shard.spool, LiveControl(shard, delivery), clock, events.write_row,
+                shard.spool,
+                LiveControl(shard, delivery, clock),
+                clock,
+                lambda row: events.write(msgspec.convert(row, Event)),
                 make_dsn=lambda message, recipients, reason, shard=shard: shard.bounces.failed(  # type: ignore[misc]
                     message, recipients, clock.now_ms()
                 ),
@@ -66,8 +75,12 @@ class QueueVerbs:
     def table(self) -> dict[str, Verb]:
         """Name → generator of rows."""
         verbs: dict[str, Verb] = {
-            "queue.list": self._list, "queue.show": self._show, "queue.cat": self._cat, "queue.stats": self._stats,
-            "why": self._why, "audit": self._audit,
+            "queue.list": self._list,
+            "queue.show": self._show,
+            "queue.cat": self._cat,
+            "queue.stats": self._stats,
+            "why": self._why,
+            "audit": self._audit,
         }
         for verb in EDITS:
             verbs[f"queue.{verb}"] = self._editor(verb)

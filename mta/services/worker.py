@@ -6,6 +6,7 @@ done that and hands over sockets. Started as ``python -m mta.services.worker FD`
 
 import asyncio
 import ctypes
+import logging
 import os
 import random
 import resource
@@ -23,14 +24,18 @@ from mta import config as configuration
 from mta.clock import SystemClock
 from mta.config import Config
 from mta.errors import MtaError
-from mta.log import EventLog
-from mta.metrics import attach
+from mta.log import EventLog, diagnostics
+from mta.metrics import MetricsTable
 from mta.model.spoolid import IdSource
 from mta.net.deadlines import Wheel
 from mta.net.remote import RemoteDeadlines
 from mta.net.server import Deadlines, SmtpServerConnection
 from mta.policy.relay import RelayPolicy
 from mta.policy.retry import RetryPolicy
+from mta.routing.nameservers import NameServer, name_servers
+from mta.routing.resolver import Resolver
+from mta.routing.router import Router
+from mta.routing.routes import Routes
 from mta.services.control import Args, ControlChannel
 from mta.services.delivery import TICK, Delivery, DeliverySettings
 from mta.services.naming import own_addresses, own_names
@@ -38,6 +43,9 @@ from mta.services.reception import FAILED, Reception, ReceptionSettings
 from mta.services.shard import Shard
 from mta.services.verbs import QueueVerbs
 from mta.spool.protocol import Spool, SpoolFailed
+from mta_ext.counters import Counters
+
+_log = logging.getLogger("mta.worker")
 
 #: Entries that one worker keeps in memory, ready or in flight, over all its shards.
 LIVE = 20_000
@@ -69,7 +77,7 @@ class Worker:
         self._end = end
         self._done = asyncio.Event()
         self._clock = SystemClock()
-        self._counters = attach(orders.metrics_fd, orders.row)
+        self._counters = metrics_row(orders)
         self._events = EventLog(config.log.events, rotate_size=config.log.rotate_size, keep=config.log.keep)
         self._servers: list[asyncio.AbstractServer] = []
         self._shards: list[Shard] = []
@@ -102,41 +110,62 @@ class Worker:
         retry = RetryPolicy(delivery.retry_after, delivery.give_up_after, delivery.warn_after, random.random)
         self._delivery = Delivery(self._delivery_settings(), self._router(), self._wheel, clock, self._counters)
         for number in orders.shards:
-            self._shards.append(Shard(
-                open_spool(config, number), ids, retry, self._delivery.take, self._events, self._counters, clock,
-                hostname=config.hostname, live=LIVE // len(orders.shards),
-                content_memory=config.limits.content_memory // len(orders.shards), give_up_after=delivery.give_up_after,
-            ))
+            self._shards.append(
+                Shard(
+                    open_spool(config, number),
+                    ids,
+                    retry,
+                    self._delivery,
+                    self._events,
+                    self._counters,
+                    clock,
+                    hostname=config.hostname,
+                    live=LIVE // len(orders.shards),
+                    content_memory=config.limits.content_memory // len(orders.shards),
+                    give_up_after=delivery.give_up_after,
+                )
+            )
         own = self._shards[0]
         limits = config.limits
         settings = ReceptionSettings(
-            config.hostname, limits.message_size, limits.recipients, limits.command_line, limits.content_line,
-            limits.header_section, limits.errors, limits.hops, -(-limits.connections // orders.workers),
+            config.hostname,
+            limits.message_size,
+            limits.recipients,
+            limits.command_line,
+            limits.content_line,
+            limits.header_section,
+            limits.errors,
+            limits.hops,
+            -(-limits.connections // orders.workers),
             limits.connections_per_client,
         )
         relay = RelayPolicy(config.relay.networks, config.relay.domains)
-        self._reception = Reception(
-            settings, relay, own.spool, own.scheduler, ids, self._events, self._counters, clock
-        )
+        self._reception = Reception(settings, relay, own.spool, own.scheduler, ids, self._events, self._counters, clock)
 
     def _delivery_settings(self) -> DeliverySettings:
         delivery = self._config.delivery
         return DeliverySettings(
-            self._config.hostname, max(1, -(-delivery.max_connections_per_site // self._orders.workers)),
-            delivery.max_messages_per_connection, delivery.connect_timeout,
-            RemoteDeadlines(delivery.command_timeout, delivery.content_timeout), delivery.ready_limit,
+            self._config.hostname,
+            max(1, -(-delivery.max_connections_per_site // self._orders.workers)),
+            delivery.max_messages_per_connection,
+            delivery.connect_timeout,
+            RemoteDeadlines(delivery.command_timeout, delivery.content_timeout),
+            delivery.ready_limit,
             min(60.0, delivery.retry_after[0]),
         )
 
-    def _router(self) -> Any:
-        from mta.routing.resolver import Resolver
-        from mta.routing.router import Router
-
+    def _router(self) -> Router:
         config = self._config
-        resolver = Resolver(config.dns.servers, config.dns.timeout, self._clock)
+        servers = tuple(NameServer(host, port) for host, port in config.dns.servers) or name_servers(())
+        self._resolver = Resolver(servers, config.dns.timeout, self._clock, random=random.Random())
         return Router(
-            [(route.domain, route.to) for route in config.route], resolver, port=config.delivery.port,
-            own_names=own_names(config), own_addresses=own_addresses(config), random=random.Random(), clock=self._clock,
+            Routes((route.domain, route.to) for route in config.route),
+            self._resolver,
+            port=config.delivery.port,
+            own_names=own_names(config),
+            own_addresses=own_addresses(config),
+            random=random.Random(),
+            clock=self._clock,
         )
 
     async def _listen(self) -> None:
@@ -174,7 +203,9 @@ class Worker:
         now = loop.time()
         self._lag = max(0.0, now - getattr(self, "_beat_due", now))
         live = sum(len(shard.scheduler) for shard in self._shards)
-        self._control.notify("heartbeat", lag=round(self._lag, 4), queued=live, connections=len(self._reception.sessions))
+        self._control.notify(
+            "heartbeat", lag=round(self._lag, 4), queued=live, connections=len(self._reception.sessions)
+        )
         self._beat_due = now + HEARTBEAT
         self._beating = loop.call_later(HEARTBEAT, self._beat)
 
@@ -183,7 +214,7 @@ class Worker:
         self._reception.drain(FAILED)
         self._delivery.drain()
         self._delivery.abort()
-        self._events.complain(f"spool: {error}")
+        _log.error("%s", error)
         self._control.notify("failing", reason=str(error))
 
     # Ending.
@@ -218,11 +249,19 @@ class Worker:
             handle.cancel()
         self._wheel.stop()
         self._delivery.abort()
+        await self._delivery.router.close()
+        await self._resolver.close()
         for shard in self._shards:
             await shard.stop()
         self._events.close()
         self._control.notify("drained")
         await self._control.stop()
+
+
+def metrics_row(orders: Orders) -> Counters:
+    """Our row of the attendant's table; one of our own when nobody gave us any."""
+    table = MetricsTable.attach(orders.metrics_fd) if orders.metrics_fd >= 0 else MetricsTable.create(1)
+    return table.row(orders.row if orders.metrics_fd >= 0 else 0)
 
 
 def open_spool(config: Config, number: int) -> Spool:
@@ -239,7 +278,10 @@ def open_spool(config: Config, number: int) -> Spool:
     from mta.spool.disk import DiskSpool
 
     return DiskSpool(
-        Path(config.data_dir) / "spool" / str(number), number, clock=SystemClock(), durability=config.spool.durability,
+        Path(config.data_dir) / "spool" / str(number),
+        number,
+        clock=SystemClock(),
+        durability=config.spool.durability,
         free_space=config.spool.free_space,
     )
 
@@ -274,6 +316,7 @@ def main() -> None:
     orders = read_orders(end)
     config = configuration.from_json(msgspec.json.encode(orders.config))
     raise_descriptor_limit()
+    diagnostics(config.log.level, process=f"worker-{orders.worker}")
 
     async def run() -> None:
         await Worker(orders, config, end).run()

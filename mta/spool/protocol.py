@@ -17,6 +17,12 @@ import msgspec
 from mta.errors import StorageError
 from mta.model.message import Message
 
+#: Seconds that a change alone waits for company before it is committed.
+OUTCOME_DELAY = 0.010
+
+#: A stream's backlog (octets) below which ``on_drained`` is called.
+DRAINED = 1 << 20
+
 
 class SpoolFailed(StorageError):
     """A commit failed. Everything in its batch was refused, and the spool takes nothing more until restarted."""
@@ -100,12 +106,14 @@ class Ledger(msgspec.Struct):
 
 
 class ContentStream(Protocol):
-    """Content above the streaming limit, written in pieces while it arrives. Marked incomplete until its ticket commits."""
+    """Content above the streaming limit, written in pieces while it arrives; incomplete until its ticket commits."""
 
     #: octets given so far
     octets: int
     #: octets given and not yet on disk; the shell stops reading above its high-water mark
     backlog: int
+    #: called on the loop thread when ``backlog`` falls below DRAINED octets again: the shell resumes reading
+    on_drained: Callable[[], None] | None
 
     def append(self, data: bytes) -> None: ...
 

@@ -1,0 +1,270 @@
+"""The attendant itself: wires supervisor, listeners, metrics and admin API together, and lives as long as the server.
+
+Owns: the life from the first spawn to the last drain, signals, reload. Never does: bind or drop privileges
+(``prepare``), or decide about restarts (``supervisor``).
+"""
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator, Callable, Coroutine
+from typing import Any
+
+import msgspec
+
+from mta import __version__
+from mta.attendant.fanout import Fanout
+from mta.attendant.notify import Notifier
+from mta.attendant.parked import ParkedListeners
+from mta.attendant.prepare import Prepared
+from mta.attendant.roles import Role, roles_of
+from mta.attendant.service import Launch, Service
+from mta.attendant.shards import assign
+from mta.attendant.supervisor import TICK, Supervisor
+from mta.clock import Clock
+from mta.config import Config, to_json
+from mta.errors import ConfigError, MtaError, TemporaryError, UsageError
+from mta.metrics import MetricsTable, Sample, render
+from mta.metrics.layout import BUILD_INFO, WORKER_UP
+
+Row = dict[str, Any]
+
+#: Sections that a running server cannot change: sockets, files and processes hang on them.
+FIXED = ("data_dir", "user", "workers", "listener", "admin")
+
+
+class Attendant:
+    """One server. ``load`` reads the configuration again (SIGHUP); ``existing`` are the shards on disk.
+
+    ``command``: how a role's module is started; tests put a process of their own there.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        prepared: Prepared,
+        clock: Clock,
+        notifier: Notifier,
+        *,
+        load: Callable[[], Config],
+        existing: list[int],
+        say: Callable[[str], None],
+        command: Callable[[Role], list[str]] | None = None,
+    ) -> None:
+        self._config = config
+        self._prepared = prepared
+        self._clock = clock
+        self._notifier = notifier
+        self._load = load
+        self._say = say
+        self._command = command or (lambda role: [sys.executable, "-m", role.module])
+        self._owned = assign(config.workers, existing)
+        self._since = clock.now_ms()
+        self._stopping = asyncio.Event()
+        self._told_to_stop = 0
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._reloading = False
+        self._metrics = MetricsTable.create(config.workers)
+        self._parked = ParkedListeners(config.hostname)
+        self._supervisor = Supervisor(clock, say, self._park, self._parked.release)
+        self.fanout = Fanout(self._shards, self._ask, clock.now_ms)
+
+    async def run(self) -> None:
+        """Until SIGTERM or SIGINT, and the drain after it."""
+        loop = asyncio.get_running_loop()
+        loop.add_signal_handler(signal.SIGTERM, self.stop)
+        loop.add_signal_handler(signal.SIGINT, self.stop)
+        loop.add_signal_handler(signal.SIGHUP, self._reload_soon)
+        for role in roles_of(self._config):
+            for number in range(role.processes(self._config)):
+                self._add(role, number)
+        self._supervisor.start_all()
+        self._spawn(self._tell_ready())
+        self._spawn(self._tick())
+        runner = await self._serve_admin()
+        await self._stopping.wait()
+        await self._drain()
+        await runner.cleanup()
+        for task in self._tasks:
+            task.cancel()
+        for listeners in self._prepared.listeners.values():
+            listeners.close()
+
+    def stop(self) -> None:
+        """Drains; said a second time, kills."""
+        self._told_to_stop += 1
+        self._stopping.set()
+        if self._told_to_stop > 1:
+            self._supervisor.kill_all()
+
+    # What the admin API asks (api.Server).
+
+    def status(self) -> Row:
+        state = "draining" if self._stopping.is_set() else "running" if self.ready() else "starting"
+        attendant = {
+            "name": "attendant",
+            "state": state,
+            "pid": os.getpid(),
+            "since": self._since / 1000,
+            "restarts": 0,
+            "description": "supervises all other services, administration and metrics",
+        }
+        services = [attendant, *(service.row() for service in self._supervisor.services.values())]
+        listeners = [
+            {"protocol": self._config.listener[number].protocol, "address": address}
+            for group in self._prepared.listeners.values()
+            for number, address in group.addresses()
+        ]
+        return {
+            "hostname": self._config.hostname,
+            "version": __version__,
+            "listeners": listeners,
+            "services": services,
+        }
+
+    def ready(self) -> bool:
+        return not self._stopping.is_set() and self._supervisor.ready()
+
+    def metrics(self) -> bytes:
+        """The text of ``/metrics``."""
+        services = self._supervisor.services.values()
+        for service in services:
+            if service.pid is None:
+                self._metrics.retire(service.number)  # its gauges went with it, and it may stay away for long
+        samples = [Sample(WORKER_UP, {"worker": s.name}, float(s.state == "running")) for s in services]
+        return render(self._metrics, [*samples, Sample(BUILD_INFO, {"version": __version__}, 1)])
+
+    async def act(self, name: str, action: str) -> None:
+        """See api.Server. The attendant can only be stopped: who restarts it is the service manager."""
+        if name == "attendant":
+            if action != "stop":
+                raise UsageError(f"the attendant cannot {action} itself: use your service manager, or `mta run`")
+            self.stop()
+        elif self._stopping.is_set():
+            raise TemporaryError("the server is draining")
+        elif action == "start":
+            self._supervisor.start(name)
+        elif action == "stop":
+            await self._supervisor.stop(name, self._config.drain_timeout)
+        else:
+            await self._supervisor.restart(name, self._config.drain_timeout)
+
+    # Processes.
+
+    def _add(self, role: Role, number: int) -> None:
+        name = f"{role.name}-{number}" if role.one_each else role.name
+        self._supervisor.add(
+            Service(name, role.description, number, lambda: self._launch(role, number), self._supervisor, self._clock)
+        )
+
+    def _launch(self, role: Role, number: int) -> Launch:
+        self._metrics.retire(number)
+        sockets = self._prepared.listeners[role.name].of(number)
+        configure = {
+            "verb": "configure",
+            "config": msgspec.Raw(to_json(self._config)),
+            "worker": number,
+            "shards": self._owned[number],
+            "metrics_fd": self._metrics.fd,
+            "row": number,
+            "listeners": [{"fd": fd, "index": index} for fd, index in sockets],
+        }
+        descriptors = [fd for fd, _ in sockets]
+        return Launch(self._command(role), configure, [*descriptors, self._metrics.fd, self._prepared.lock])
+
+    def _park(self, number: int) -> None:
+        if not self._stopping.is_set():
+            self._parked.park(number, self._prepared.listeners["worker"].own(number))
+
+    def _shards(self) -> list[int]:
+        return sorted(shard for owned in self._owned for shard in owned)
+
+    def _ask(self, verb: str, args: Row, shard: int) -> AsyncIterator[Row]:
+        number = next(n for n, owned in enumerate(self._owned) if shard in owned)
+        name = f"worker-{number}"
+        channel = self._supervisor.services[name].channel
+        if channel is None:
+            raise TemporaryError(f"{name} is not running; try again, or see `mta status`")
+        return channel.request(verb, args, shard)
+
+    # Life.
+
+    async def _serve_admin(self) -> Any:
+        """Imported and started after the spawn: the workers need their time to start anyway."""
+        from aiohttp import web
+
+        from mta.attendant.api import application
+
+        runner = web.AppRunner(application(self, self._prepared.token), access_log=None, shutdown_timeout=1.0)
+        await runner.setup()
+        await web.SockSite(runner, self._prepared.admin).start()
+        if not self._config.admin.address.path:
+            self._say(f"admin API at {self._config.admin.address.host}:{self._prepared.admin.getsockname()[1]}")
+        return runner
+
+    async def _tell_ready(self) -> None:
+        await self._supervisor.all_ready.wait()
+        self._say("ready")
+        self._notifier.ready()
+
+    async def _tick(self) -> None:
+        """Supervision and the service manager's watchdog share one beat."""
+        since_alive = 0.0
+        while True:
+            await asyncio.sleep(TICK)
+            self._supervisor.tick()
+            since_alive += TICK
+            if self._notifier.watchdog and since_alive >= min(self._notifier.watchdog, 10.0):
+                self._notifier.alive()
+                since_alive = 0.0
+
+    async def _drain(self) -> None:
+        self._notifier.stopping()
+        self._say("draining")
+        await self._supervisor.drain_all(self._config.drain_timeout)
+        self._say("stopped")
+
+    def _reload_soon(self) -> None:
+        if self._reloading or self._stopping.is_set():
+            self._say("reload: one is under way; say it again afterwards")
+            return
+        self._reloading = True
+        self._spawn(self._reload())
+
+    async def _reload(self) -> None:
+        """Checks the new configuration; when it may be applied, restarts the workers one after the other."""
+        self._notifier.reloading()
+        try:
+            self._take_config(self._load())
+            for name in list(self._supervisor.services):
+                if not self._stopping.is_set():
+                    await self._supervisor.restart(name, self._config.drain_timeout)
+            self._say("reload: done")
+        except ConfigError as e:
+            for finding in e.findings:
+                self._say(f"reload: {finding}")
+            self._say("reload: nothing was changed")
+        except MtaError as e:
+            self._say(f"reload: {e}")
+        finally:
+            self._reloading = False
+            self._notifier.ready()
+
+    def _take_config(self, config: Config) -> None:
+        changed = [name for name in FIXED if getattr(config, name) != getattr(self._config, name)]
+        if changed:
+            raise ConfigError([f"{name}: changing it takes a restart of mta" for name in changed])
+        self._config = config
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: "asyncio.Task[None]") -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            asyncio.get_running_loop().call_exception_handler(
+                {"message": "a task of the attendant failed", "exception": error, "task": task}
+            )

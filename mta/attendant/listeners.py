@@ -1,0 +1,155 @@
+"""The listening sockets: bound once, kept for the attendant's whole life, handed to workers by descriptor.
+
+Owns: every listening socket. Never does: accept. Per TCP listener each worker has its own socket of one SO_REUSEPORT
+group, so that the kernel spreads connections; a unix listener is one socket that all workers share.
+A worker's death closes nothing: what has queued in the backlog waits for its successor.
+"""
+
+import os
+import socket
+import stat
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from mta.errors import CannotCreateError, MtaError, NotAllowedError, UnavailableError
+
+#: Connections that the kernel keeps for us; it cuts this to net.core.somaxconn.
+BACKLOG = 4096
+
+
+class Place(NamedTuple):
+    """Where to listen. ``number``: position in ``config.listener``. ``path`` set: a unix socket."""
+
+    number: int
+    host: str
+    port: int
+    path: str
+
+
+class Listeners:
+    """All sockets of one role's ``workers`` processes."""
+
+    def __init__(self, workers: int) -> None:
+        self._workers = workers
+        self._shared: list[tuple[int, socket.socket]] = []
+        self._own: list[list[tuple[int, socket.socket]]] = [[] for _ in range(workers)]
+        self._paths: list[Path] = []
+
+    def bind(self, places: Sequence[Place]) -> None:
+        """Raises UnavailableError (in use), NotAllowedError (port below 1024) or CannotCreateError, naming the
+        address."""
+        for place in places:
+            if place.path:
+                self._shared.append((place.number, unix_listener(Path(place.path), mode=0o666)))
+                self._paths.append(Path(place.path))
+            else:
+                self._bind_tcp(place)
+
+    def _bind_tcp(self, place: Place) -> None:
+        port = place.port
+        if port:
+            # Alone first: SO_REUSEPORT would let us share the port with another server of this user unnoticed.
+            tcp_listener(place.host, port, shared=False).close()
+        for sockets in self._own:
+            sock = tcp_listener(place.host, port)
+            port = sock.getsockname()[1]
+            sockets.append((place.number, sock))
+
+    def of(self, worker: int) -> list[tuple[int, int]]:
+        """(descriptor, listener index) for a worker that is about to start."""
+        return [(sock.fileno(), index) for index, sock in (*self._own[worker], *self._shared)]
+
+    def own(self, worker: int) -> list[socket.socket]:
+        """The TCP sockets that nobody else accepts from while this worker is down."""
+        return [sock for _, sock in self._own[worker]]
+
+    def addresses(self) -> list[tuple[int, str]]:
+        """(listener index, address as bound), for the log and the status."""
+        bound = [(index, _shown(sock.getsockname())) for index, sock in (*self._own[0], *self._shared)]
+        return sorted(bound)
+
+    def close(self) -> None:
+        for _, sock in (*self._shared, *(pair for sockets in self._own for pair in sockets)):
+            sock.close()
+        for path in self._paths:
+            try:
+                path.unlink(missing_ok=True)
+            except PermissionError:
+                pass  # made as root in a directory that is root's: the next start replaces it
+
+
+def tcp_listener(host: str, port: int, shared: bool = True) -> socket.socket:
+    """``shared``: one of a SO_REUSEPORT group. Raises MtaError that names the address."""
+    where = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        sock = socket.socket(family, kind, protocol)
+    except OSError as e:
+        raise UnavailableError(f"listener {where}: {e.strerror}") from e
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, shared)
+        if family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        sock.bind(address)
+        sock.listen(BACKLOG)
+        sock.setblocking(False)
+    except OSError as e:
+        sock.close()
+        raise _bind_error(where, e) from e
+    return sock
+
+
+def unix_listener(path: Path, mode: int) -> socket.socket:
+    """Binds a unix socket with exactly this mode. What a dead server left is replaced; a live one is an error."""
+    if path.exists() and not stat.S_ISSOCK(path.stat().st_mode):
+        raise CannotCreateError(f"{path} exists and is no socket: remove it, or set another path")
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        if path.exists():
+            _remove_dead(path)
+        mask = os.umask(0o777 & ~mode)
+        try:
+            sock.bind(str(path))
+        finally:
+            os.umask(mask)
+        path.chmod(mode)
+        sock.listen(BACKLOG)
+        sock.setblocking(False)
+    except OSError as e:
+        sock.close()
+        raise _bind_error(f"unix:{path}", e) from e
+    except MtaError:
+        sock.close()
+        raise
+    return sock
+
+
+def _remove_dead(path: Path) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        try:
+            probe.connect(str(path))
+        except OSError:
+            path.unlink(missing_ok=True)
+            return
+    raise UnavailableError(f"unix:{path}: another process answers there: stop it, or set another path")
+
+
+def _bind_error(where: str, e: OSError) -> MtaError:
+    if isinstance(e, PermissionError):
+        return NotAllowedError(
+            f"listener {where}: not allowed; start as root (it is dropped) or use a port above 1023"
+        )
+    if isinstance(e, FileNotFoundError):
+        return CannotCreateError(f"listener {where}: its directory does not exist")
+    return UnavailableError(f"listener {where}: {e.strerror}; `ss -ltnp` shows who has it")
+
+
+def _shown(address: Any) -> str:
+    if isinstance(address, tuple):
+        host, port = address[:2]
+        return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    return f"unix:{address}"

@@ -1,0 +1,102 @@
+"""What happens before the loop runs: directories, the lock, the sockets, and the end of being root.
+
+Owns: the order of these steps. Never does: start a process. Everything here may block and may fail with one clear
+line; after it, nothing needs root any more.
+"""
+
+import os
+import socket
+import threading
+from contextlib import ExitStack
+from pathlib import Path
+from typing import NamedTuple
+
+from mta.attendant import datadir, privileges
+from mta.attendant.listeners import Listeners, Place, tcp_listener, unix_listener
+from mta.attendant.roles import roles_of
+from mta.clock import Clock
+from mta.config import Config
+from mta.errors import ConfigError, NotAllowedError
+
+#: The admin socket is for the server's own user (and root).
+ADMIN_MODE = 0o600
+
+
+class Prepared(NamedTuple):
+    """What the attendant starts from. ``token``: "" on a unix socket, where the file's mode guards."""
+
+    lock: int
+    listeners: dict[str, Listeners]
+    admin: socket.socket
+    token: str
+
+
+def prepare(config: Config, clock: Clock) -> Prepared:
+    """Raises MtaError; then nothing stays bound and the lock is free again."""
+    with ExitStack() as undo:
+        prepared = _prepare(config, clock, undo)
+        undo.pop_all()
+        return prepared
+
+
+def _prepare(config: Config, clock: Clock, undo: ExitStack) -> Prepared:
+    account = privileges.account_of(config.user) if os.geteuid() == 0 else None
+    token = _read_token(config)
+    datadir.make_data_dir(config.data_dir)
+    lock = datadir.hold_lock(config.data_dir, clock, _sleep)
+    undo.callback(os.close, lock)
+    owner = (account.uid, account.gid) if account is not None else None
+    for file in _files_outside(config):
+        datadir.make_parent(file, owner)
+    listeners = {role.name: _bind(role.places(config), role.processes(config), undo) for role in roles_of(config)}
+    admin = _bind_admin(config)
+    undo.callback(admin.close)
+    if account is not None:
+        privileges.give(config.data_dir, account)
+        if config.admin.address.path:
+            os.chown(config.admin.address.path, account.uid, account.gid)
+        privileges.drop(account)
+    return Prepared(lock, listeners, admin, token)
+
+
+def _bind(places: list[Place], processes: int, undo: ExitStack) -> Listeners:
+    for place in places:
+        if place.path:
+            datadir.make_parent(Path(place.path), None)
+    listeners = Listeners(processes)
+    undo.callback(listeners.close)
+    listeners.bind(places)
+    return listeners
+
+
+def _bind_admin(config: Config) -> socket.socket:
+    address = config.admin.address
+    if address.path:
+        return unix_listener(Path(address.path), ADMIN_MODE)
+    return tcp_listener(address.host, address.port, shared=False)
+
+
+def _files_outside(config: Config) -> list[Path]:
+    files = [config.admin.address.path, config.log.events if config.log.events != "-" else ""]
+    return [Path(file) for file in files if file]
+
+
+def _read_token(config: Config) -> str:
+    """Read before root is given up: the file may be root's alone."""
+    if config.admin.address.path:
+        return ""
+    if config.admin.token_file is None:
+        raise ConfigError([f'admin.token_file: is missing: "{config.admin.address}" can be reached by others'])
+    try:
+        token = Path(config.admin.token_file).read_text().strip()
+    except PermissionError as e:
+        raise NotAllowedError(f"admin.token_file: {config.admin.token_file} cannot be read: {e.strerror}") from e
+    except (OSError, UnicodeDecodeError) as e:
+        raise ConfigError([f"admin.token_file: {config.admin.token_file} cannot be read: {e}"]) from e
+    if not token:
+        raise ConfigError([f"admin.token_file: {config.admin.token_file} is empty: put a long random text into it"])
+    return token
+
+
+def _sleep(seconds: float) -> None:
+    threading.Event().wait(seconds)

@@ -1,0 +1,60 @@
+"""When a service that died comes back, and when one that lives is taken for dead. Pure: the moment is passed in.
+
+Owns: the numbers and the counting. Never does: start or kill anything. Moments are monotonic seconds.
+
+A first death is answered at once, so that one crash costs nothing but itself; from the second death in a row the
+delay doubles, so that a service that cannot start does not eat the machine.
+"""
+
+#: A life of this many seconds wipes the record of deaths.
+GOOD_LIFE = 10.0
+#: Delay after the second death in a row; doubles with each further one.
+FIRST_DELAY = 0.1
+LONGEST_DELAY = 60.0
+#: Seconds without a heartbeat (they come every second) after which a ready service is stuck and gets SIGKILL.
+STUCK_AFTER = 10.0
+#: Seconds from start to ``ready`` that a service may take: opening a large environment after a power cut.
+START_LIMIT = 60.0
+
+
+class RestartPolicy:
+    """The record of one service. Loop thread only."""
+
+    def __init__(self) -> None:
+        self._started = 0.0
+        self._heard = 0.0
+        self._ready = False
+        self._deaths = 0
+
+    @property
+    def deaths(self) -> int:
+        """Deaths in a row, the last one included."""
+        return self._deaths
+
+    def started(self, now: float) -> None:
+        self._started = self._heard = now
+        self._ready = False
+
+    def ready(self, now: float) -> None:
+        self._heard = now
+        self._ready = True
+
+    def heard(self, now: float) -> None:
+        """A heartbeat came, or the attendant itself slept and knows nothing about the time since."""
+        self._heard = now
+
+    def stuck(self, now: float) -> bool:
+        return now - self._heard > (STUCK_AFTER if self._ready else START_LIMIT)
+
+    def died(self, now: float) -> float:
+        """Seconds to wait before the next start."""
+        if now - self._started >= GOOD_LIFE:
+            self._deaths = 0
+        self._deaths += 1
+        if self._deaths == 1:
+            return 0.0
+        return float(min(LONGEST_DELAY, FIRST_DELAY * 2.0 ** min(self._deaths - 2, 30)))
+
+    def forgive(self) -> None:
+        """An operator started it by hand, or it ended because it was told to."""
+        self._deaths = 0

@@ -1,0 +1,112 @@
+"""Rows as text for people: the listing of ``mailq``, the table of ``qshape``, services, waits.
+
+Owns: columns and wording. Never does: fetch or print.
+"""
+
+import os
+import sys
+from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime
+from typing import Any
+
+import click
+import msgspec
+
+Row = dict[str, Any]
+
+_MARKS = {"active": "*", "hold": "!"}
+_STATE_COLOURS = {"running": "green", "stopped": "yellow", "waiting": "red"}
+AGES = ("5", "10", "20", "40", "80", "160", "320", "640", "1280", "1280+")
+
+
+def json_line(row: Row) -> str:
+    return msgspec.json.encode(row).decode()
+
+
+def colour(text: str, name: str | None) -> str:
+    """Coloured when a person looks and NO_COLOR is not set."""
+    if name is None or os.environ.get("NO_COLOR") or not sys.stdout.isatty():
+        return text
+    return click.style(text, fg=name)
+
+
+def mailq(rows: Iterable[Row]) -> Iterator[str]:
+    """Lines as Postfix's mailq prints them; ids are marked ``*`` active or ``!`` on hold."""
+    messages = octets = 0
+    for row in rows:
+        if not messages:
+            yield "-Queue ID-------  --Size-- ----Arrival Time---- -Sender/Recipient-------"
+        messages += 1
+        octets += row["message_size"]
+        mark = _MARKS.get(row["queue_name"], " ")
+        arrival = local_time(row["arrival_time"], "%a %b %d %H:%M:%S")
+        yield f"{row['queue_id'] + mark:<16} {row['message_size']:>8} {arrival:<20} {row['sender']}"
+        yield from _recipients(row["recipients"])
+        yield ""
+    if not messages:
+        yield "Mail queue is empty"
+    else:
+        yield f"-- {-(-octets // 1024)} Kbytes in {messages} Request{'s' if messages != 1 else ''}."
+
+
+def _recipients(recipients: list[Row]) -> Iterator[str]:
+    told = ""
+    for recipient in recipients:
+        reason = recipient.get("delay_reason", "")
+        if reason and reason != told:
+            yield f"{f'({reason})':>72}"
+        told = reason
+        yield f"{'':>46} {recipient['address']}"
+
+
+def qshape(rows: list[Row]) -> Iterator[str]:
+    """Recipients per domain and minutes of age, with their total first."""
+    width = max([30, *(len(row["domain"]) for row in rows)])
+    columns = ("total", *AGES)
+    total = {name: sum(row.get(name, 0) for row in rows) for name in columns}
+    yield " " * width + f" {'T':>7}" + "".join(f"{name:>6}" for name in AGES)
+    for row in [{"domain": "TOTAL"} | total, *rows]:
+        yield f"{row['domain']:>{width}} {row['total']:>7}" + "".join(f"{row.get(name, 0):>6}" for name in AGES)
+
+
+def services(rows: list[Row]) -> Iterator[str]:
+    yield f"{'NAME':<12} {'STATE':<9} {'PID':>7}  {'SINCE':<19} {'RESTARTS':>8}  DESCRIPTION"
+    for row in rows:
+        state = colour(f"{row['state']:<9}", _STATE_COLOURS.get(row["state"]))
+        pid = row["pid"] if row["pid"] is not None else "-"
+        since = local_time(row["since"], "%Y-%m-%d %H:%M:%S")
+        yield f"{row['name']:<12} {state} {pid:>7}  {since:<19} {row['restarts']:>8}  {row['description']}"
+
+
+def why(rows: Iterable[Row]) -> Iterator[str]:
+    for row in rows:
+        if row["waiting_for"] == "nothing":
+            yield f"{row['recipient']}: {row['state']}"
+            continue
+        until = f" until {local_time(row['until'], '%Y-%m-%d %H:%M:%S')}" if row["until"] is not None else ""
+        detail = f" ({row['detail']})" if row["detail"] else ""
+        yield f"{row['recipient']}: waits for {row['waiting_for']}{until}{detail}; attempts: {row['attempts']}"
+        if row["last_reply"]:
+            yield f"    {row['last_reply']}"
+
+
+def record(row: Row) -> Iterator[str]:
+    """``mta queue show``: one fact a line, then one paragraph per recipient."""
+    for name, value in row.items():
+        if name != "recipients" and value not in (None, ""):
+            yield f"{name:<16} {_shown(name, value)}"
+    for recipient in row["recipients"]:
+        yield f"\n{'recipient':<16} {recipient['address']}"
+        for name, value in recipient.items():
+            if name != "address" and value not in (None, ""):
+                yield f"  {name:<14} {_shown(name, value)}"
+
+
+def _shown(name: str, value: Any) -> str:
+    if name in ("arrival_time", "due", "last_attempt"):
+        return local_time(value, "%Y-%m-%d %H:%M:%S")
+    return {True: "yes", False: "no"}[value] if isinstance(value, bool) else str(value)
+
+
+def local_time(seconds: float, form: str) -> str:
+    return datetime.fromtimestamp(seconds, UTC).astimezone().strftime(form)

@@ -1,0 +1,50 @@
+"""``mta status``: the services, and acting on one of them."""
+
+import click
+
+from mta.cli.options import config_option, json_option, read_config
+
+
+@click.group("status", invoke_without_command=True)
+@config_option
+@json_option
+@click.pass_context
+def command(ctx: click.Context, as_json: bool) -> None:
+    """Show the services; stop, start or restart one.
+
+    \b
+    mta status
+    mta status restart worker-0
+    """
+    if ctx.invoked_subcommand is None:
+        _print(as_json, None, None)
+
+
+def _act(action: str, summary: str) -> None:
+    @command.command(action, help=summary)
+    @click.argument("name")
+    @config_option
+    @json_option
+    def act(name: str, as_json: bool) -> None:
+        _print(as_json, name, action)
+
+
+_act("stop", "Drain a service and keep it stopped (`attendant`: the whole server).")
+_act("start", "Start a stopped service.")
+_act("restart", "Drain a service and start it again.")
+
+
+def _print(as_json: bool, name: str | None, action: str | None) -> None:
+    from urllib.parse import quote
+
+    from mta.cli import render
+    from mta.cli.client import AdminClient
+
+    client = AdminClient(read_config())
+    if name is None:
+        answer = next(client.get("/api/v1/status"))
+    else:
+        answer = next(client.post(f"/api/v1/services/{quote(name, safe='')}/{action}"))
+    services = [s for s in answer["services"] if name is None or s["name"] == name]
+    for line in map(render.json_line, services) if as_json else render.services(services):
+        click.echo(line)

@@ -1,0 +1,128 @@
+"""The queue of a stopped server, straight from its files.
+
+Owns: opening every shard for one command and closing it again, as the user that owns the files. Never does: deliver,
+or touch files that a running server uses (each shard's own lock sees to that).
+"""
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import ExitStack, closing
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import msgspec
+
+from mta.attendant.fanout import Fanout
+from mta.clock import SystemClock
+from mta.errors import UnavailableError
+from mta.log import Event, EventLog
+from mta.queue.admin import QueueAdmin, StoppedControl, answer
+from mta.spool.protocol import Ledger, Spool, SpoolFailed
+
+if TYPE_CHECKING:
+    from mta.config import Config
+
+Row = dict[str, Any]
+
+
+class StoppedQueue:
+    """The verbs of ``source.Queue`` on files. Each verb opens the shards it needs and closes them when it ends."""
+
+    def __init__(self, config: "Config") -> None:
+        from mta.spool.shard import shards
+
+        self._config = config
+        self._events: EventLog | None = None
+        become_owner(config.data_dir)
+        self._shards = shards(config.data_dir)
+
+    def listed(self, filters: Row) -> Iterator[Row]:
+        return self._each(lambda fanout: fanout.listed(filters))
+
+    def show(self, queue_id: str) -> Row:
+        return next(self._each(lambda fanout: fanout.about("queue.show", queue_id)))
+
+    def content(self, queue_id: str) -> Iterator[bytes]:
+        for row in self._each(lambda fanout: fanout.about("queue.cat", queue_id)):
+            yield row["content"]
+
+    def stats(self) -> Iterator[Row]:
+        return self._each(lambda fanout: _rows(fanout.stats()))
+
+    def why(self, queue_id: str) -> Iterator[Row]:
+        return self._each(lambda fanout: fanout.about("why", queue_id))
+
+    def audit(self) -> Row:
+        zeros: Row = msgspec.structs.asdict(Ledger()) | {"queued": 0, "drift": 0}
+        return zeros | next(self._each(lambda fanout: _row(fanout.audit())))
+
+    def edit(self, verb: str, args: Row) -> Iterator[Row]:
+        if verb == "bounce":
+            raise UnavailableError(
+                "bounce needs the server, which writes the DSN: start it, or say `mta queue remove`"
+            )
+        return self._each(lambda fanout: fanout.edit(verb, args), writing=True)
+
+    def _each(self, ask: Callable[[Fanout], AsyncIterator[Row]], writing: bool = False) -> Iterator[Row]:
+        """Drives the asynchronous rows from a plain loop."""
+        with ExitStack() as stack:
+            self._events = stack.enter_context(closing(EventLog(self._config.log.events))) if writing else None
+            runner = stack.enter_context(asyncio.Runner())
+            admins = {shard: self._open(shard, stack, runner, writing) for shard in self._shards}
+            fanout = Fanout(lambda: self._shards, lambda v, a, s: answer(admins[s], v, a), SystemClock().now_ms)
+            rows = ask(fanout)
+            while (row := runner.run(_next(rows))) is not None:
+                yield row
+            for admin in admins.values():
+                runner.run(admin.drained())
+
+    def _open(self, shard: int, stack: ExitStack, runner: asyncio.Runner, writing: bool) -> QueueAdmin:
+        from mta.spool.disk import DiskSpool
+        from mta.spool.shard import shard_directory
+        from mta.spool.stopped import open_stopped
+
+        directory = shard_directory(self._config.data_dir, shard)
+        spool: Spool
+        if writing:
+            spool = DiskSpool(directory, shard, loop=runner.get_loop())
+            spool.start(_raise)
+            stack.callback(lambda: runner.run(spool.stop()))
+        else:
+            spool = cast(Spool, stack.enter_context(open_stopped(directory)))  # only the reading verbs are used
+        return QueueAdmin(spool, StoppedControl(), SystemClock(), self._write_event, pause=_pause)
+
+    def _write_event(self, event: Event) -> None:
+        """Into the event log, as the server would."""
+        if self._events is not None:
+            self._events.write(event)
+
+
+def become_owner(data_dir: Path) -> None:
+    """Root acts as the user that owns the files, so that the server can still open what a command has made."""
+    from mta.attendant.privileges import account_of_uid, drop
+
+    owner = data_dir.stat().st_uid
+    if os.geteuid() == 0 and owner != 0:
+        drop(account_of_uid(owner))
+
+
+async def _next(rows: AsyncIterator[Row]) -> Row | None:
+    return await anext(rows, None)
+
+
+async def _pause() -> None:
+    await asyncio.sleep(0.001)
+
+
+async def _rows(rows: Any) -> AsyncIterator[Row]:
+    for row in await rows:
+        yield row
+
+
+async def _row(row: Any) -> AsyncIterator[Row]:
+    yield await row
+
+
+def _raise(error: SpoolFailed) -> None:
+    raise error

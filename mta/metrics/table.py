@@ -1,0 +1,96 @@
+"""The shared-memory table: a row per process, one more row for what the dead have counted.
+
+Owns: the memory (an anonymous file that lives as long as somebody has it open) and where rows lie in it. The
+attendant creates the table, hands ``fd`` to its children with a row number each; a child attaches and takes its row.
+Never does: name metrics or render them. One writer per row; the retired row belongs to the attendant.
+"""
+
+import mmap
+import os
+from struct import Struct
+
+from mta.errors import DataError
+from mta.metrics.layout import METRICS, SLOTS
+from mta_ext.counters import Counters
+
+_HEADER = Struct("<8sII")
+_MAGIC = b"MTAROWS1"
+#: Rows begin on their own cache line, so that one worker's increments do not slow down its neighbour.
+_LINE = 64
+_ROW = -(-SLOTS * 8 // _LINE) * _LINE
+
+
+class MetricsTable:
+    """The mapped table. Make it with ``create`` or ``attach``."""
+
+    def __init__(self, fd: int, rows: int) -> None:
+        self.fd = fd
+        self.rows = rows
+        self._memory = mmap.mmap(fd, table_size(rows))
+
+    @classmethod
+    def create(cls, rows: int) -> "MetricsTable":
+        """A new table of zeros, for the attendant. ``fd`` is not inherited unless passed on (``pass_fds``)."""
+        fd = os.memfd_create("mta-metrics", os.MFD_CLOEXEC)
+        os.ftruncate(fd, table_size(rows))
+        table = cls(fd, rows)
+        _HEADER.pack_into(table._memory, 0, _MAGIC, rows, SLOTS)
+        return table
+
+    @classmethod
+    def attach(cls, fd: int) -> "MetricsTable":
+        """The table behind an inherited descriptor. Raises DataError when it is of another version or none at all."""
+        header = os.pread(fd, _HEADER.size, 0)
+        magic, rows, slots = _HEADER.unpack(header) if len(header) == _HEADER.size else (b"", 0, 0)
+        if magic != _MAGIC or slots != SLOTS or os.fstat(fd).st_size != table_size(rows):
+            raise DataError(f"descriptor {fd} is no metrics table of this version: restart the attendant")
+        return cls(fd, rows)
+
+    def row(self, index: int) -> Counters:
+        """The row of a process. The view keeps the memory alive, also after ``close``."""
+        if not 0 <= index < self.rows:
+            raise IndexError(f"row {index} is outside 0…{self.rows - 1}")
+        return self._row(index)
+
+    def retire(self, index: int) -> None:
+        """After the death of a row's owner: what it counted stays in the sums, its gauges go. Attendant only.
+
+        A scrape never sees a counter go back, since the attendant both retires and renders."""
+        dead, retired = self.row(index), self._row(self.rows)
+        for slot in _GROWING:
+            amount = dead.get(slot)
+            if amount:
+                retired.add(slot, amount)
+        dead.clear()
+
+    def snapshots(self) -> list[list[int]]:
+        """All rows, the retired one last."""
+        return [self._row(index).snapshot() for index in range(self.rows + 1)]
+
+    def close(self) -> None:
+        """Closes the descriptor. The memory goes when the last view of it goes."""
+        if self.fd >= 0:
+            os.close(self.fd)
+            self.fd = -1
+
+    def _row(self, index: int) -> Counters:
+        return Counters(self._memory, _LINE + index * _ROW, SLOTS)
+
+
+def table_size(rows: int) -> int:
+    """Octets of a table with so many rows: a header line, the rows, the retired row."""
+    return _LINE + (rows + 1) * _ROW
+
+
+def _growing() -> list[int]:
+    slots: list[int] = []
+    for metric in METRICS:
+        for first in metric.slots.values():
+            if metric.kind == "counter":
+                slots.append(first)
+            elif metric.kind == "histogram":
+                slots += range(first, first + len(metric.bounds) + 3)
+    return slots
+
+
+_GROWING = _growing()

@@ -1,0 +1,243 @@
+"""Delivery status notifications: multipart/report with a text for people, a status for programs, and the header
+section of the message it is about (RFC 3461, 3462, 3464).
+
+Owns: the form of a report, and that nothing a remote or a sender wrote can leave its place in it: no line end, no
+control, no line above 998 octets; what is not ASCII is shown as escapes. Ids, boundary and moments are passed in.
+Never does: decide whether a report is due, or queue it.
+"""
+
+import re
+from collections.abc import Sequence
+
+from mta.clock import rfc5322_date
+from mta.model.message import Message, Recipient, RecipientState
+from mta.model.spoolid import format_id
+
+#: Octets of the original's header section that are sent back; more says nothing more about what went wrong.
+HEADERS_LIMIT = 32 * 1024
+#: Characters of a remote's reply that are shown.
+REPLY_LIMIT = 1000
+#: Our lines are folded here; lines of the original are cut where RFC 5321 §4.5.3.1.6 ends them.
+FOLD = 76
+LINE_LIMIT = 998
+WORD_LIMIT = 800
+
+_XTEXT = re.compile(r"\+([0-9A-F]{2})")
+_CONTROLS = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
+_STATUS = re.compile(r"[245]\.[0-9]{1,3}\.[0-9]{1,3}")
+#: What to report when no better status is known (RFC 3463): expired in the queue, refused, still trying.
+_EXPIRED, _REFUSED, _DELAYED = "4.4.7", "5.0.0", "4.0.0"
+
+
+def build_dsn(
+    kind: str,
+    message: Message,
+    recipients: Sequence[Recipient],
+    *,
+    hostname: str,
+    now_ms: int,
+    headers: bytes,
+    spool_id: int,
+    give_up_at: int = 0,
+) -> bytes:
+    """The content of a report ("failed" or "delayed") about some recipients of a message, CRLF throughout.
+
+    It goes to ``message.reverse_path`` with the null reverse-path. ``spool_id`` is the report's own and makes its
+    Message-ID and boundary. ``headers``: header section of the original, cut at HEADERS_LIMIT. ``give_up_at`` (ms) is
+    promised by a delayed report. ValueError for a report about a report or to nobody: such mail is only discarded
+    (RFC 5321 §6.1). Any octet above 127 comes from ``headers``.
+    """
+    if kind not in ("failed", "delayed"):
+        raise ValueError(f"a report is failed or delayed, not {kind}")
+    if message.generated or not message.reverse_path:
+        raise ValueError("there is nobody to report to")
+    if not recipients:
+        raise ValueError("a report needs a recipient to report about")
+    boundary = f"=_{format_id(spool_id)}"
+    returned = _returned(headers)
+    while b"--" + boundary.encode() in returned:
+        boundary += "="
+    host = _inline(hostname)
+    parts = [
+        ("text/plain; charset=us-ascii", "Notification", _text(kind, message, recipients, host, give_up_at)),
+        (
+            "message/delivery-status",
+            "Delivery report",
+            _status_part(kind, message, recipients, host, now_ms, give_up_at),
+        ),
+        ("text/rfc822-headers", "Headers of your message", returned),
+    ]
+    head = _head(kind, message, recipients, host, now_ms, format_id(spool_id), boundary, returned.isascii())
+    out = [head]
+    for content_type, description, body in parts:
+        encoding = "" if body.isascii() else "\r\nContent-Transfer-Encoding: 8bit"
+        part = f"\r\n--{boundary}\r\nContent-Type: {content_type}{encoding}\r\nContent-Description: {description}"
+        out += [part.encode("ascii"), b"\r\n\r\n", body]
+    out.append(f"\r\n--{boundary}--\r\n".encode("ascii"))
+    return b"".join(out)
+
+
+def _head(
+    kind: str,
+    message: Message,
+    recipients: Sequence[Recipient],
+    host: str,
+    now_ms: int,
+    message_id: str,
+    boundary: str,
+    seven_bit: bool,
+) -> bytes:
+    """The report's own header section, with the line that readers without MIME see."""
+    lines = [
+        f"From: Mail delivery <MAILER-DAEMON@{host}>",
+        f"To: <{_inline(message.reverse_path)[:WORD_LIMIT]}>",
+        f"Subject: {_subject(kind, recipients)}",
+        f"Date: {rfc5322_date(now_ms)}",
+        f"Message-ID: <{message_id}@{host}>",
+        "Auto-Submitted: auto-replied",
+        "MIME-Version: 1.0",
+        f'Content-Type: multipart/report; report-type=delivery-status;\r\n boundary="{boundary}"',
+        *([] if seven_bit else ["Content-Transfer-Encoding: 8bit"]),
+        "",
+        "This is a report in MIME format.",
+    ]
+    return "\r\n".join([*lines, ""]).encode("ascii")
+
+
+def _subject(kind: str, recipients: Sequence[Recipient]) -> str:
+    count = "1 recipient" if len(recipients) == 1 else f"{len(recipients)} recipients"
+    return f"Undelivered mail: {count}" if kind == "failed" else f"Delayed mail (still trying): {count}"
+
+
+# ---- the part for people ---------------------------------------------------------------------------------------
+
+
+def _text(kind: str, message: Message, recipients: Sequence[Recipient], host: str, give_up_at: int) -> bytes:
+    lines = [f"This is the mail server {host}.", ""]
+    arrived = rfc5322_date(message.arrival)
+    if kind == "failed":
+        said = (
+            f"Your message of {arrived} could not be delivered to the recipients below, and will not be tried again."
+        )
+        said += " Please check the address, or reach the recipient in another way."
+    else:
+        until = f" until {rfc5322_date(give_up_at)}" if give_up_at else ""
+        said = f"Your message of {arrived} has not been delivered to the recipients below yet."
+        said += f" There is nothing that you need to do: the server goes on trying{until}."
+    lines += _wrapped("", said)
+    for recipient in recipients:
+        lines += ["", f"<{_inline(recipient.forward_path)}>"]
+        lines += _wrapped("    ", _reason(kind, recipient))
+    return "\r\n".join([*lines, ""]).encode("ascii")
+
+
+def _reason(kind: str, recipient: Recipient) -> str:
+    spoke = recipient.last_remote and recipient.last_code
+    who = f"{_inline(recipient.last_remote)} said: " if spoke else ""
+    what = _diagnostic(recipient) or "no answer was noted"
+    given_up = "Given up after too many attempts. The last one: " if recipient.state is RecipientState.EXPIRED else ""
+    return f"{given_up}{who}{what}"
+
+
+# ---- the part for programs (RFC 3464) --------------------------------------------------------------------------
+
+
+def _status_part(
+    kind: str, message: Message, recipients: Sequence[Recipient], host: str, now_ms: int, give_up_at: int
+) -> bytes:
+    about_message = []
+    if message.envid:
+        about_message.append(("Original-Envelope-Id", _from_xtext(message.envid)))
+    about_message += [("Reporting-MTA", f"dns; {host}"), ("Arrival-Date", rfc5322_date(message.arrival))]
+    groups = [about_message, *(_recipient_fields(kind, recipient, now_ms, give_up_at) for recipient in recipients)]
+    # Each group ends in an empty line; the last one's belongs to the boundary.
+    return b"\r\n".join(b"".join(_field(name, value) for name, value in group) for group in groups)
+
+
+def _recipient_fields(kind: str, recipient: Recipient, now_ms: int, give_up_at: int) -> list[tuple[str, str]]:
+    fields = []
+    if recipient.orcpt:
+        address_type, _, address = recipient.orcpt.rpartition(";")
+        fields.append(("Original-Recipient", f"{address_type or 'rfc822'}; {_from_xtext(address)}"))
+    fields += [
+        ("Final-Recipient", f"rfc822; {recipient.forward_path}"),
+        ("Action", kind),
+        ("Status", status_of(kind, recipient)),
+    ]
+    if recipient.last_remote:
+        fields.append(("Remote-MTA", f"dns; {recipient.last_remote}"))
+    diagnostic = _diagnostic(recipient)
+    if diagnostic:
+        fields.append(("Diagnostic-Code", f"{'smtp' if recipient.last_code else 'x-hermes'}; {diagnostic}"))
+    fields.append(("Last-Attempt-Date", rfc5322_date(recipient.last_attempt or now_ms)))
+    if kind == "delayed" and give_up_at:
+        fields.append(("Will-Retry-Until", rfc5322_date(give_up_at)))
+    return fields
+
+
+def status_of(kind: str, recipient: Recipient) -> str:
+    """The enhanced status to report: what the last attempt met, else the general one of its class (RFC 3463).
+
+    An expired recipient keeps the transient status of its last attempt, which tells more than "expired"."""
+    expired = recipient.state is RecipientState.EXPIRED
+    classes = "4" if kind == "delayed" else "45" if expired else "5"
+    found = _STATUS.fullmatch(recipient.last_status)
+    if found and recipient.last_status[0] in classes and not (expired and recipient.last_status.endswith(".0.0")):
+        return recipient.last_status
+    return _DELAYED if kind == "delayed" else _EXPIRED if expired else _REFUSED
+
+
+def _diagnostic(recipient: Recipient) -> str:
+    """``550 5.1.1 no such user``, from a text with or without its codes."""
+    text = _inline(recipient.last_reply)[:REPLY_LIMIT]
+    if not recipient.last_code or text.startswith(str(recipient.last_code)):
+        return text
+    if recipient.last_status and not text.startswith(recipient.last_status):
+        text = f"{_inline(recipient.last_status)} {text}"
+    return f"{recipient.last_code} {text}".rstrip()
+
+
+# ---- octets ----------------------------------------------------------------------------------------------------
+
+
+def _inline(text: str) -> str:
+    """One line of ASCII: controls are spaces, everything else beyond ASCII an escape such as ``\\u2028``."""
+    return _CONTROLS.sub(" ", text).encode("ascii", "backslashreplace").decode("ascii")
+
+
+def _from_xtext(text: str) -> str:
+    """Decoded xtext (RFC 3461 §4); what it hides is cleaned by ``_field`` like all else."""
+    return _XTEXT.sub(lambda found: chr(int(found[1], 16)), text)
+
+
+def _field(name: str, value: str) -> bytes:
+    return "\r\n ".join(_wrapped("", f"{name}: {_inline(value)}")).encode("ascii") + b"\r\n"
+
+
+def _wrapped(indent: str, text: str) -> list[str]:
+    """Lines broken at spaces, at most FOLD characters where words allow it; only a word of WORD_LIMIT is cut.
+
+    What ends in a colon or semicolon keeps its value beside it, also on a line that gets long: programs read it."""
+    lines, line = [], indent
+    for word in text.split():
+        for piece in (word[i : i + WORD_LIMIT] for i in range(0, len(word), WORD_LIMIT)):
+            gap = "" if line == indent else " "
+            if line == indent or len(line) + 1 + len(piece) <= FOLD or (line[-1] in ":;" and len(line) <= FOLD):
+                line += gap + piece
+            else:
+                lines.append(line)
+                line = indent + piece
+    return [*lines, line]
+
+
+def _returned(headers: bytes) -> bytes:
+    """The original's header section: whole lines up to the limit, each short enough, no NUL, CRLF ends."""
+    section = headers.partition(b"\r\n\r\n")[0]
+    if len(section) > HEADERS_LIMIT:
+        section = (
+            section[: section.rfind(b"\r\n", 0, HEADERS_LIMIT) + 2] if b"\r\n" in section[:HEADERS_LIMIT] else b""
+        )
+    lines = [line.replace(b"\r", b" ").replace(b"\0", b" ")[:LINE_LIMIT] for line in re.split(b"\r?\n", section)]
+    while lines and not lines[-1].strip():
+        lines.pop()
+    return b"".join(line + b"\r\n" for line in lines)

@@ -1,0 +1,62 @@
+"""Where mail goes, as values: a Destination with its hosts, or the RoutingError that says why there is none.
+
+Owns: the values and the site name. Pure; any thread. Never does: decide which of them applies.
+"""
+
+import hashlib
+from collections.abc import Iterable
+from typing import Final, Literal, NamedTuple
+
+import msgspec
+
+from mta.errors import MtaError
+
+#: Characters; a longer site name ends in a hash, so that it stays a usable label and key.
+MAX_SITE_NAME: Final = 200
+_HASH_DIGITS: Final = 16
+
+Protocol = Literal["smtp", "lmtp", "discard"]
+
+
+class Host(NamedTuple):
+    """One host to try. No addresses: look them up. A unix socket has its path for a name, and port 0."""
+
+    name: str
+    port: int
+    preference: int
+    addresses: tuple[str, ...] = ()
+
+
+class Destination(msgspec.Struct, frozen=True):
+    """Hosts in the order of trial. Destinations with the same ``site`` share connections and limits."""
+
+    site: str
+    protocol: Protocol
+    hosts: tuple[Host, ...] = ()
+
+
+class RoutingError(MtaError):
+    """There is no way to a domain or host. ``status``: RFC 3463; transient unless ``permanent``.
+
+    ``remote``: the host, or the name server, that it is about; may be empty. Instances that the router gives out are
+    shared: raise a :meth:`copy`.
+    """
+
+    def __init__(self, permanent: bool, status: str, text: str, remote: str = "") -> None:
+        super().__init__(text)
+        self.permanent = permanent
+        self.status = status
+        self.text = text
+        self.remote = remote
+
+    def copy(self) -> "RoutingError":
+        return RoutingError(self.permanent, self.status, self.text, self.remote)
+
+
+def site_name(hosts: Iterable[str]) -> str:
+    """The same text for the same set of hosts whatever their order; at most 200 characters."""
+    name = ",".join(sorted(set(hosts)))
+    if len(name) <= MAX_SITE_NAME:
+        return name
+    digest = hashlib.sha256(name.encode()).hexdigest()[:_HASH_DIGITS]
+    return f"{name[: MAX_SITE_NAME - _HASH_DIGITS - 1]}#{digest}"

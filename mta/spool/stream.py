@@ -1,0 +1,78 @@
+"""Content on its way into a shard while it still arrives.
+
+Owns: cutting what arrives into runs of whole pieces, and how much of it is not on disk yet. Never does: write; the
+spool puts runs into its batches in the order they came, so the ticket's batch is never before the content's.
+"""
+
+from collections.abc import Callable
+from typing import Final
+
+from mta.spool.protocol import DRAINED
+from mta.spool.tables import PIECE, PIECES_PER_CHUNK
+
+_RUN = PIECE * PIECES_PER_CHUNK
+
+
+class DiskStream:
+    """A ``ContentStream``. Loop thread only."""
+
+    def __init__(
+        self,
+        spool_id: int,
+        hand_over: "Callable[[DiskStream, int, bytes], None]",
+        give_up: "Callable[[DiskStream], None]",
+    ) -> None:
+        self.spool_id: Final = spool_id
+        self.octets = 0
+        self.backlog = 0
+        self.on_drained: Callable[[], None] | None = None
+        self.abandoned = False
+        self.finished = False
+        self._hand_over = hand_over
+        self._give_up = give_up
+        self._tail = bytearray()
+        self._pieces = 0
+
+    def append(self, data: bytes) -> None:
+        """More content, of any length. Nothing happens after ``abandon``."""
+        if self.abandoned:
+            return
+        self.octets += len(data)
+        self.backlog += len(data)
+        self._tail += data
+        if len(self._tail) >= _RUN:
+            self._cut(len(self._tail) // PIECE * PIECE)
+
+    def finish(self) -> None:
+        """Hands over what is left; the ticket follows at once."""
+        self.finished = True
+        if self._tail:
+            self._cut(len(self._tail))
+
+    def _cut(self, octets: int) -> None:
+        run = bytes(self._tail[:octets])
+        del self._tail[:octets]
+        first = self._pieces
+        self._pieces += -(-octets // PIECE)
+        self._hand_over(self, first, run)
+
+    def abandon(self) -> None:
+        """Idempotent; too late after the ticket. What was written leaves the spool with one of the next batches."""
+        if self.abandoned or self.finished:
+            return
+        self.discard()
+
+    def discard(self) -> None:
+        """As ``abandon``, also for a stream whose ticket was refused."""
+        self.abandoned = True
+        self.backlog -= len(self._tail)
+        self._tail.clear()
+        if self._pieces:
+            self._give_up(self)
+
+    def written(self, octets: int) -> None:
+        """A commit took this much."""
+        before = self.backlog
+        self.backlog -= octets
+        if before >= DRAINED > self.backlog and self.on_drained is not None and not self.abandoned:
+            self.on_drained()

@@ -1,0 +1,237 @@
+"""A scripted, faulty SMTP or LMTP server: a pure object, octets in and octets out, and an asyncio shell for it.
+
+Owns: a server grammar just good enough for clients under test, a script of answers by verb, what was received.
+Verbs of a script: CONNECT EHLO HELO LHLO MAIL RCPT DATA DOT RSET QUIT. Each time a verb comes up, the next answer of
+its list is used; behind its end, and without a list, the server behaves. Never does: judging what a client sends,
+beyond noting commands out of sequence in ``violations``.
+"""
+
+import asyncio
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+
+EXTENSIONS = ("PIPELINING", "SIZE 10240000", "8BITMIME", "ENHANCEDSTATUSCODES")
+
+
+@dataclass(frozen=True)
+class Answer:
+    """``octets`` as they go out, then perhaps the end: ``drop`` closes, ``mute`` answers nothing any more."""
+
+    octets: bytes = b""
+    drop: bool = False
+    mute: bool = False
+
+
+DROP = Answer(drop=True)
+MUTE = Answer(mute=True)
+
+
+def say(line: str) -> Answer:
+    """One reply line, its line end added."""
+    return Answer(line.encode() + b"\r\n")
+
+
+@dataclass
+class Received:
+    """A transaction that the remote took to its end of content, whatever it replied."""
+
+    reverse_path: str
+    recipients: list[str]
+    content: bytes
+    mail: str = ""
+
+
+@dataclass
+class ScriptedRemote:
+    """``connected`` first, then ``receive`` for what comes; ``closed`` when the script has dropped the connection."""
+
+    script: Mapping[str, Iterable[Answer | str]] = field(default_factory=dict)
+    extensions: tuple[str, ...] = EXTENSIONS
+    lmtp: bool = False
+    closed: bool = False
+    mute: bool = False
+    commands: list[str] = field(default_factory=list)
+    reads: list[list[str]] = field(default_factory=list)
+    received: list[Received] = field(default_factory=list)
+    violations: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self._answers = {verb: iter(answers) for verb, answers in self.script.items()}
+        self._input = bytearray()
+        self._output = bytearray()
+        self._content = False
+        self._mail: str | None = None
+        self._recipients: list[str] = []
+
+    def connected(self) -> bytes:
+        """The greeting."""
+        self._answer("CONNECT", "220 remote.example ESMTP")
+        return self._take()
+
+    def receive(self, octets: bytes) -> bytes:
+        """What goes back for these octets; empty for none."""
+        self.reads.append([])
+        self._input += octets
+        while not self.closed and self._step():
+            pass
+        return self._take()
+
+    def _take(self) -> bytes:
+        output = bytes(self._output)
+        self._output.clear()
+        return output
+
+    def _step(self) -> bool:
+        if self._content:
+            return self._step_content()
+        line, end, rest = self._input.partition(b"\r\n")
+        if not end:
+            return False
+        self._input = rest
+        if b"\r" in line or b"\n" in line:
+            self.violations.append(f"a bare CR or LF in {bytes(line)!r}")
+        command = line.decode("latin-1")
+        self.commands.append(command)
+        self.reads[-1].append(command)
+        self._on_command(command)
+        return True
+
+    def _on_command(self, command: str) -> None:
+        verb, _, argument = command.partition(" ")
+        handler = getattr(self, f"_on_{verb.lower()}", None)
+        if handler is None:
+            self.violations.append(f"unknown command {command!r}")
+            self._put(say("500 5.5.2 what?"))
+        else:
+            handler(argument)
+
+    def _answer(self, verb: str, default: str) -> int:
+        """Says the next answer of the script; returns its code, 0 when it has none."""
+        found = next(self._answers.get(verb, iter(())), default)
+        answer = say(found) if isinstance(found, str) else found
+        self._put(answer)
+        digits = answer.octets[:3]
+        return int(digits) if digits.isdigit() else 0
+
+    def _put(self, answer: Answer) -> None:
+        if self.mute or self.closed:
+            return
+        self._output += answer.octets
+        self.mute = answer.mute
+        self.closed = answer.drop
+
+    # --- commands ---
+
+    def _on_ehlo(self, argument: str) -> None:
+        lines = ["remote.example", *self.extensions]
+        shown = [f"250{'-' if n < len(lines) - 1 else ' '}{line}" for n, line in enumerate(lines)]
+        self._answer("LHLO" if self.lmtp else "EHLO", "\r\n".join(shown))
+
+    _on_lhlo = _on_ehlo
+
+    def _on_helo(self, argument: str) -> None:
+        self._answer("HELO", "250 remote.example")
+
+    def _on_mail(self, argument: str) -> None:
+        if self._mail is not None:
+            self.violations.append("MAIL inside a transaction")
+            self._put(say("503 5.5.1 nested MAIL"))
+        elif 200 <= self._answer("MAIL", "250 2.1.0 sender ok") < 300:
+            self._mail = argument
+
+    def _on_rcpt(self, argument: str) -> None:
+        if self._mail is None:
+            self._put(say("503 5.5.1 MAIL first"))
+        elif 200 <= self._answer("RCPT", "250 2.1.5 recipient ok") < 300:
+            self._recipients.append(_path(argument))
+
+    def _on_data(self, argument: str) -> None:
+        polite = "354 go ahead" if self._recipients else "554 5.5.1 no valid recipients"
+        self._content = 300 <= self._answer("DATA", polite) < 400
+
+    def _on_rset(self, argument: str) -> None:
+        self._end_transaction()
+        self._answer("RSET", "250 2.0.0 reset")
+
+    def _on_quit(self, argument: str) -> None:
+        self._answer("QUIT", "221 2.0.0 bye")
+        self.closed = True
+
+    # --- content ---
+
+    def _step_content(self) -> bool:
+        if self._input.startswith(b".\r\n"):
+            content, end = b"", 3
+        else:
+            at = self._input.find(b"\r\n.\r\n")
+            if at < 0:
+                return False
+            content, end = bytes(self._input[: at + 2]), at + 5
+        del self._input[:end]
+        self._content = False
+        lines = content.split(b"\r\n")
+        unstuffed = b"\r\n".join(line[1:] if line.startswith(b".") else line for line in lines)
+        self.reads[-1].append(".")
+        self.received.append(Received(_path(self._mail or ""), self._recipients[:], unstuffed, self._mail or ""))
+        for n in range(len(self._recipients) if self.lmtp else 1):
+            self._answer("DOT", f"250 2.0.0 queued as {len(self.received)}.{n}")
+        self._end_transaction()
+        return True
+
+    def _end_transaction(self) -> None:
+        self._mail = None
+        self._recipients = []
+
+
+def _path(argument: str) -> str:
+    return argument.partition("<")[2].rpartition(">")[0]
+
+
+class _Shell(asyncio.Protocol):
+    def __init__(self, remote: ScriptedRemote, connections: set[asyncio.Transport]) -> None:
+        self._remote = remote
+        self._connections = connections
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+        self._connections.add(transport)
+        self._write(self._remote.connected())
+
+    def data_received(self, data: bytes) -> None:
+        self._write(self._remote.receive(data))
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._connections.discard(self._transport)
+
+    def _write(self, octets: bytes) -> None:
+        if octets:
+            self._transport.write(octets)
+        if self._remote.closed:
+            self._transport.close()
+
+
+class ScriptedServer:
+    """Listens on loopback; every connection gets a remote from ``make``; ``remotes`` has them in order of arrival."""
+
+    def __init__(self, make: Callable[[], ScriptedRemote] = ScriptedRemote) -> None:
+        self._make = make
+        self._connections: set[asyncio.Transport] = set()
+        self.remotes: list[ScriptedRemote] = []
+        self.port = 0
+
+    def _shell(self) -> _Shell:
+        remote = self._make()
+        self.remotes.append(remote)
+        return _Shell(remote, self._connections)
+
+    async def __aenter__(self) -> "ScriptedServer":
+        self._server = await asyncio.get_running_loop().create_server(self._shell, "127.0.0.1", 0)
+        self.port = self._server.sockets[0].getsockname()[1]
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        self._server.close()
+        for transport in tuple(self._connections):
+            transport.abort()
+        await self._server.wait_closed()

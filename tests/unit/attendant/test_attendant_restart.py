@@ -1,0 +1,55 @@
+"""The restart policy and the shard assignment: pure decisions, the moment passed in."""
+
+import pytest
+
+from mta.attendant.restart import GOOD_LIFE, LONGEST_DELAY, START_LIMIT, STUCK_AFTER, RestartPolicy
+from mta.attendant.shards import assign
+
+
+def test_the_first_death_is_answered_at_once_and_further_ones_in_a_row_ever_later() -> None:
+    policy = RestartPolicy()
+    delays = []
+    for n in range(14):
+        policy.started(n)
+        delays.append(policy.died(n + 1))
+    assert delays[:6] == [0, 0.1, 0.2, 0.4, 0.8, 1.6]
+    assert delays[-1] == LONGEST_DELAY
+    assert max(delays) == LONGEST_DELAY
+
+
+def test_a_good_life_wipes_the_record() -> None:
+    policy = RestartPolicy()
+    for _ in range(5):
+        policy.started(0)
+        policy.died(1)
+    policy.started(100)
+    assert policy.died(100 + GOOD_LIFE) == 0
+    policy.started(200)
+    assert policy.died(200 + GOOD_LIFE - 0.1) == pytest.approx(0.1)
+
+
+def test_an_operator_s_start_forgives() -> None:
+    policy = RestartPolicy()
+    policy.started(0)
+    policy.died(1)
+    policy.forgive()
+    policy.started(1)
+    assert policy.died(2) == 0
+
+
+def test_a_ready_service_is_stuck_after_silence_and_a_starting_one_much_later() -> None:
+    policy = RestartPolicy()
+    policy.started(0)
+    assert not policy.stuck(START_LIMIT)
+    assert policy.stuck(START_LIMIT + 0.1)
+    policy.ready(5)
+    assert not policy.stuck(5 + STUCK_AFTER)
+    assert policy.stuck(5 + STUCK_AFTER + 0.1)
+    policy.heard(14)
+    assert not policy.stuck(14 + STUCK_AFTER)
+
+
+def test_orphan_shards_go_round_the_workers_that_are_left() -> None:
+    assert assign(2, []) == [[0], [1]]
+    assert assign(2, [0, 1, 2, 3, 6]) == [[0, 2, 6], [1, 3]]
+    assert assign(1, [4, 1]) == [[0, 1, 4]]

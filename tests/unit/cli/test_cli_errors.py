@@ -1,0 +1,127 @@
+"""Every operator's mistake is one line on stderr and its own exit code; never a traceback."""
+
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from mta.attendant.datadir import hold_lock
+from mta.cli import COMMANDS, main
+from mta.clock import SystemClock
+
+
+@pytest.fixture
+def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.delenv("MTA_CONFIG", raising=False)
+    file = tmp_path / "mta.toml"
+    file.write_text(f'data_dir = "{tmp_path}/data"\n')
+    return file
+
+
+def run(capsys: pytest.CaptureFixture[str], *args: str) -> tuple[int, str, str]:
+    with pytest.raises(SystemExit) as end:
+        main(list(args))
+    out, err = capsys.readouterr()
+    assert isinstance(end.value.code, int)
+    return end.value.code, out, err
+
+
+@pytest.mark.parametrize(
+    ("args", "said"),
+    [
+        (["nonsense"], "No such command 'nonsense'"),
+        (["queue", "list", "--nonsense"], "No such option"),
+        (["queue", "hold"], "name messages, or give --domain or --all"),
+        (["queue", "list", "--limit", "-1"], "--limit"),
+        (["send", "-f", "a@b.example"], "--to"),
+        (["send", "-t", "a@b.example", "--server", "a b:x"], "is not host:port"),
+    ],
+)
+def test_a_wrong_command_line_is_64(
+    capsys: pytest.CaptureFixture[str], config: Path, args: list[str], said: str
+) -> None:
+    code, _, err = run(capsys, "--config", str(config), *args)
+    assert code == os.EX_USAGE
+    assert said in err
+    assert len(err.splitlines()) == 1
+    assert err.startswith("mta: ")
+
+
+def test_a_wrong_configuration_is_78_with_a_line_per_finding(
+    capsys: pytest.CaptureFixture[str], config: Path
+) -> None:
+    config.write_text('workerz = 3\n[relay]\nnetworks = ["10.0.0.0/99"]\n')
+    code, _, err = run(capsys, "check", "--config", str(config))
+    assert code == os.EX_CONFIG
+    assert len(err.splitlines()) == 2
+    assert 'relay.networks[0]: "10.0.0.0/99" is not a network' in err
+
+
+def test_a_missing_configuration_is_78(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    assert run(capsys, "check", "--config", str(tmp_path / "none.toml"))[0] == os.EX_CONFIG
+
+
+def test_config_may_stand_before_and_after_the_command(capsys: pytest.CaptureFixture[str], config: Path) -> None:
+    assert run(capsys, "--config", str(config), "check")[:2] == (0, f"{config}: fine\n")
+    assert run(capsys, "--config", "/nowhere", "check", "--config", str(config))[0] == 0
+    code, _, err = run(capsys, "queue", "--config", str(config), "list")
+    assert (code, str(config.parent) in err) == (os.EX_UNAVAILABLE, True)
+
+
+@pytest.mark.parametrize(
+    "args", [["status"], ["queue", "list"], ["audit"], ["queue", "flush"], ["why", "06H0PNA5B4000"]]
+)
+def test_no_server_and_no_files_is_69(capsys: pytest.CaptureFixture[str], config: Path, args: list[str]) -> None:
+    code, _, err = run(capsys, *args, "--config", str(config))
+    assert code == os.EX_UNAVAILABLE
+    assert "no server answers at unix:" in err
+    assert "mta run" in err
+
+
+def test_a_server_that_starts_but_does_not_answer_is_75(capsys: pytest.CaptureFixture[str], config: Path) -> None:
+    (config.parent / "data").mkdir()
+    fd = hold_lock(config.parent / "data", SystemClock(), lambda seconds: None)
+    code, _, err = run(capsys, "queue", "list", "--config", str(config))
+    os.close(fd)
+    assert code == os.EX_TEMPFAIL
+    assert "try again" in err
+
+
+def test_a_data_directory_that_cannot_be_made_is_73(capsys: pytest.CaptureFixture[str], config: Path) -> None:
+    (config.parent / "data").write_text("")
+    code, _, err = run(capsys, "run", "--config", str(config))
+    assert code == os.EX_CANTCREAT
+    assert "set data_dir" in err.splitlines()[-1]
+
+
+def test_a_taken_port_is_69_and_names_the_address(capsys: pytest.CaptureFixture[str], config: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        address = f"127.0.0.1:{other.getsockname()[1]}"
+        config.write_text(f'data_dir = "{config.parent}/data"\n[[listener]]\naddress = "{address}"\n')
+        code, _, err = run(capsys, "run", "--config", str(config))
+    assert code == os.EX_UNAVAILABLE
+    assert f"listener {address}: Address already in use" in err
+
+
+def test_a_message_file_that_is_not_there_is_66(capsys: pytest.CaptureFixture[str], config: Path) -> None:
+    code, _, err = run(capsys, "send", "-t", "a@b.example", "/nowhere", "--config", str(config))
+    assert code in (os.EX_USAGE, os.EX_NOINPUT)
+    assert "/nowhere" in err
+
+
+def test_help_has_examples_and_imports_no_command(capsys: pytest.CaptureFixture[str]) -> None:
+    script = (
+        "import sys\nfrom mta.cli import main\ntry:\n    main(['--help'])\nexcept SystemExit: pass\n"
+        "assert not {'aiohttp', 'lmdb', 'uvloop', 'msgspec', 'mta.cli.queue'} & set(sys.modules), sorted(sys.modules)"
+    )
+    root = Path(__file__).parents[3]
+    done = subprocess.run([sys.executable, "-c", script], cwd=root, capture_output=True, text=True, timeout=30)
+    assert done.returncode == 0, done.stderr
+    for name in COMMANDS:
+        assert name in done.stdout
+        code, out, _ = run(capsys, name, "--help")
+        assert code == 0
+        assert "mta " in out.split("Options:")[0]
