@@ -3,11 +3,13 @@
 Owns: its configuration, a plugin of three hooks, and its process. Never does: install it; ``haraka`` must be on PATH.
 """
 
+import subprocess
 import time
 from pathlib import Path
 
 from bench.machine import program, said
 from bench.process import Child, await_listener, free_port
+from mta.errors import UnavailableError
 
 START_LIMIT = 30.0
 PROCESSES = 2
@@ -19,11 +21,7 @@ _FILES = {
     "config/me": "peer.test\n",
     "config/loglevel": "WARN\n",
     "config/log.ini": "[main]\nlevel=warn\n",
-    "config/databytes": "104857600\n",
-    "config/connection_close_message": "bye\n",
     "config/outbound.ini": "concurrency_max=50\nlocal_mx_ok=true\nenable_tls=false\nalways_split=false\n",
-    "config/connection.ini": "[max]\nbytes=104857600\n",
-    "config/outbound.bounce_message": "bounce\n",
     "plugins/to_sink.js": """\
 'use strict'
 
@@ -59,11 +57,19 @@ class Haraka:
     def start(self) -> int:
         if not self._port:
             self._port = free_port()
+            self._install()
             write_files(self._directory, self._port, self._sink_port)
         with open(self._directory / "log", "wb") as log:
             self._child = Child([program("haraka") or "haraka", "-c", str(self._directory)], output=log.fileno())
         await_listener(self._port, time.monotonic() + START_LIMIT, self._child)
         return self._port
+
+    def _install(self) -> None:
+        """What ``haraka -i`` makes: the files that a user starts from. Ours go over them."""
+        argv = [program("haraka") or "haraka", "-i", str(self._directory)]
+        done = subprocess.run(argv, capture_output=True, text=True, timeout=60, check=False)
+        if done.returncode != 0:
+            raise UnavailableError(f"haraka -i failed with status {done.returncode}: {done.stderr.strip()[-200:]}")
 
     def stop(self) -> None:
         """What is left in its queue goes: smtp-sink leaves one message unanswered a run."""

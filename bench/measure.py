@@ -25,6 +25,8 @@ from mta.errors import MtaError
 
 #: Seconds that one run may take before it is given up.
 LIMIT = 60.0
+#: Seconds below which the kernel's CPU ticks (10 ms) and the start of the programs blur the figures.
+SHORT = 1.0
 #: Seconds that messages may still arrive after a source that failed.
 AFTER_SOURCE = 2.0
 #: A probe process that used this much of its time on a core is what limits the latency pass.
@@ -71,6 +73,8 @@ def throughput(place: Place, cell: Cell, count: int) -> Figures:
     assert sink.ended is not None
     seconds = sink.ended - began
     share = (stolen_after - stolen) / seconds / (os.cpu_count() or 1)
+    if seconds < SHORT:
+        notes.append(f"run of only {seconds:.2f} s")
     if share > STOLEN:
         notes.append(f"host took {share:.0%} of the time")
     return Figures(
