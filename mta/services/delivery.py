@@ -129,7 +129,7 @@ class Delivery:
         """Every TICK seconds: opens connections for ready queues that have waited, forgets quiet sites."""
         now = self.clock.monotonic()
         forgotten = []
-        for name, site in self.sites.items():
+        for name, site in list(self.sites.items()):
             if site.queue.ready:
                 site.pump()
             elif site.queue.quiet() and now - site.queue.used_at > SITE_MEMORY:
@@ -158,9 +158,10 @@ class Delivery:
         """Begins nothing new; connections say QUIT when their transaction is over."""
         self.draining = True
         for site in self.sites.values():
-            for remote in site.queue.idle:
+            while site.queue.idle:
+                remote = site.queue.idle.pop()
+                remote.idle = False
                 remote.quit()
-            site.queue.idle.clear()
 
     def abort(self) -> None:
         """Drops every connection: what was in flight comes back as trouble or after a restart."""
