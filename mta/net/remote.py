@@ -56,6 +56,7 @@ class RemoteConnection(asyncio.Protocol):
         "_socket",
         "_wheel",
         "address",
+        "bucket",
         "connect_seconds",
         "gone",
         "handshake",
@@ -75,6 +76,7 @@ class RemoteConnection(asyncio.Protocol):
         self._progress = 0
         self._since = 0.0
         self._filling = False
+        self.bucket = 0
         self.session = SmtpClientSession(self, ehlo_name, lmtp=lmtp)
         self.host = host
         self.address = ""
@@ -123,6 +125,7 @@ class RemoteConnection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.gone = True
+        self._wheel.forget(self)
         self.session.eof()
         self._owner.closed(self)
 
