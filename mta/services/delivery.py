@@ -20,6 +20,7 @@ from mta.queue.site import Site
 from mta.routing.router import Destination, Host, Router, RoutingError
 from mta_ext.counters import Counters
 from mta_ext.reply import Reply
+from mta_ext.shares import Shares
 
 _log = logging.getLogger("mta.delivery")
 
@@ -34,10 +35,12 @@ SITE_MEMORY = 300.0
 
 
 class DeliverySettings(NamedTuple):
-    """From ``[delivery]``; times in seconds. ``connections`` is this worker's share of the limit per site."""
+    """From ``[delivery]``; times in seconds. ``connections`` to a site from all workers together; ``fixed_share`` of
+    them is for this worker alone, where the shared table has no room for the site."""
 
     ehlo_name: str
     connections: int
+    fixed_share: int
     messages_per_connection: int
     connect_timeout: float
     deadlines: RemoteDeadlines
@@ -49,13 +52,14 @@ class Delivery:
     """All sites of a worker. ``take`` is the scheduler's way in."""
 
     def __init__(
-        self, settings: DeliverySettings, router: Router, wheel: Wheel, clock: Clock, counters: Counters
+        self, settings: DeliverySettings, router: Router, wheel: Wheel, clock: Clock, counters: Counters, shares: Shares
     ) -> None:
         self.settings = settings
         self.router = router
         self.wheel = wheel
         self.clock = clock
         self.counters = counters
+        self.shares = shares
         self.sites: dict[str, SiteDelivery] = {}
         self.resolving: dict[str, list[Entry]] = {}
         self.draining = False
@@ -125,7 +129,7 @@ class Delivery:
         """Every TICK seconds: opens connections for ready queues that have waited, forgets quiet sites."""
         now = self.clock.monotonic()
         forgotten = []
-        for name, site in self.sites.items():
+        for name, site in list(self.sites.items()):
             if site.queue.ready:
                 site.pump()
             elif site.queue.quiet() and now - site.queue.used_at > SITE_MEMORY:
@@ -154,9 +158,10 @@ class Delivery:
         """Begins nothing new; connections say QUIT when their transaction is over."""
         self.draining = True
         for site in self.sites.values():
-            for remote in site.queue.idle:
+            while site.queue.idle:
+                remote = site.queue.idle.pop()
+                remote.idle = False
                 remote.quit()
-            site.queue.idle.clear()
 
     def abort(self) -> None:
         """Drops every connection: what was in flight comes back as trouble or after a restart."""
@@ -173,7 +178,9 @@ class SiteDelivery:
     def __init__(self, delivery: Delivery, destination: Destination) -> None:
         self._delivery = delivery
         self.destination = destination
-        self.queue: Site[RemoteConnection] = Site(destination.site, delivery.settings.connections)
+        self._row = delivery.shares.row(destination.site)
+        limit = delivery.settings.connections if self._row >= 0 else delivery.settings.fixed_share
+        self.queue: Site[RemoteConnection] = Site(destination.site, limit)
         self.members: set[RemoteConnection] = set()
         self.shunned: dict[str, float] = {}
 
@@ -315,15 +322,24 @@ class SiteDelivery:
     def _retire(self, remote: RemoteConnection) -> None:
         if remote in self.members:
             self.members.discard(remote)
-            self.queue.connections -= 1
+            self._gave_back()
             self._delivery.counters.add(CONNECTIONS_OUT, -1)
         if remote.idle:
             remote.idle = False
             self.queue.idle.remove(remote)
 
+    def _gave_back(self) -> None:
+        """One connection less, here and in the table of all workers."""
+        self.queue.connections -= 1
+        if self._row >= 0:
+            self._delivery.shares.leave(self._row)
+
     # Opening connections.
 
     def _open(self) -> None:
+        """One more connection, if the limit over all workers allows it."""
+        if self._row >= 0 and not self._delivery.shares.enter(self._row, self.queue.limit):
+            return
         self.queue.connections += 1
         self.queue.opening += 1
         self._delivery.spawn(self._connect())
@@ -346,7 +362,7 @@ class SiteDelivery:
         finally:
             self.queue.opening -= 1
             if remote is None:
-                self.queue.connections -= 1
+                self._gave_back()
         if remote is None:
             self._unreachable(host_name, problem)
             return

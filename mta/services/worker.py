@@ -6,6 +6,7 @@ done that and hands over sockets. Started as ``python -m mta.services.worker FD`
 
 import asyncio
 import ctypes
+import gc
 import logging
 import os
 import random
@@ -50,7 +51,6 @@ from mta.services.reception import FAILED, Reception, ReceptionSettings
 from mta.services.shard import Shard
 from mta.services.verbs import QueueVerbs
 from mta.spool.protocol import Spool, SpoolFailed
-from mta_ext.counters import Counters
 
 _log = logging.getLogger("mta.worker")
 
@@ -72,9 +72,8 @@ class Orders(msgspec.Struct):
     worker: int
     shards: list[int]
     listeners: list[dict[str, int]]
-    metrics_fd: int = -1
-    row: int = 0
-    workers: int = 1
+    metrics_fd: int
+    row: int
     verb: str = "configure"
 
 
@@ -87,8 +86,11 @@ class Worker:
         self._end = end
         self._done = asyncio.Event()
         self._clock = SystemClock()
-        self._counters = metrics_row(orders)
+        table = MetricsTable.attach(orders.metrics_fd)
+        self._counters = table.row(orders.row)
+        self._shares = table.shares(orders.row)
         self._events = EventLog(config.log.events, rotate_size=config.log.rotate_size, keep=config.log.keep)
+        self._bound = [socket.socket(fileno=given["fd"]) for given in orders.listeners]
         self._servers: list[asyncio.AbstractServer] = []
         self._shards: list[Shard] = []
         self._draining = False
@@ -121,7 +123,9 @@ class Worker:
         ids = IdSource(orders.worker, clock)
         delivery = config.delivery
         retry = RetryPolicy(delivery.retry_after, delivery.give_up_after, delivery.warn_after, random.random)
-        self._delivery = Delivery(self._delivery_settings(), self._router(), self._wheel, clock, self._counters)
+        self._delivery = Delivery(
+            self._delivery_settings(), self._router(), self._wheel, clock, self._counters, self._shares
+        )
         for number in orders.shards:
             self._shards.append(
                 Shard(
@@ -149,7 +153,7 @@ class Worker:
             limits.header_section,
             limits.errors,
             limits.hops,
-            -(-limits.connections // orders.workers),
+            -(-limits.connections // config.workers),
             limits.connections_per_client,
         )
         relay = RelayPolicy(config.relay.networks, config.relay.domains)
@@ -159,7 +163,8 @@ class Worker:
         delivery = self._config.delivery
         return DeliverySettings(
             self._config.hostname,
-            max(1, -(-delivery.max_connections_per_site // self._orders.workers)),
+            delivery.max_connections_per_site,
+            max(1, delivery.max_connections_per_site // self._config.workers),
             delivery.max_messages_per_connection,
             delivery.connect_timeout,
             RemoteDeadlines(delivery.command_timeout, delivery.content_timeout),
@@ -176,7 +181,7 @@ class Worker:
             self._resolver,
             port=config.delivery.port,
             own_names=own_names(config),
-            own_addresses=own_addresses(config),
+            own_addresses=own_addresses(self._bound),
             random=random.Random(),
             clock=self._clock,
         )
@@ -190,8 +195,7 @@ class Worker:
         def make() -> SmtpServerConnection:
             return SmtpServerConnection(reception.opened, reception.closed, self._wheel, deadlines)
 
-        for given in self._orders.listeners:
-            bound = socket.socket(fileno=given["fd"])
+        for bound in self._bound:
             bound.setblocking(False)
             if bound.family == socket.AF_UNIX:
                 server = await loop.create_unix_server(make, sock=bound, backlog=BACKLOG)
@@ -284,12 +288,6 @@ class Worker:
         await self._control.stop()
 
 
-def metrics_row(orders: Orders) -> Counters:
-    """Our row of the attendant's table; one of our own when nobody gave us any."""
-    table = MetricsTable.attach(orders.metrics_fd) if orders.metrics_fd >= 0 else MetricsTable.create(1)
-    return table.row(orders.row if orders.metrics_fd >= 0 else 0)
-
-
 def open_spool(config: Config, number: int) -> Spool:
     """The spool of a shard, by ``spool.backend``; only the disk keeps anything."""
     backend = config.spool.backend
@@ -328,6 +326,14 @@ def read_orders(end: socket.socket) -> Orders:
     return msgspec.json.decode(line, type=Orders)
 
 
+def calm_collector() -> None:
+    """What is loaded now stays: the cycle collector need not look at it again. Few of our objects form cycles, so it
+    may come seldom; connections that ended are what it finds."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(5_000, 20, 20)
+
+
 def raise_descriptor_limit() -> None:
     """As many file descriptors as we may have: each connection is one."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -342,6 +348,7 @@ def main() -> None:
     orders = read_orders(end)
     config = configuration.from_json(msgspec.json.encode(orders.config))
     raise_descriptor_limit()
+    calm_collector()
     diagnostics(config.log.level, process=f"worker-{orders.worker}")
 
     async def run() -> None:
