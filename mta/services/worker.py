@@ -62,9 +62,9 @@ class Orders(msgspec.Struct):
     worker: int
     shards: list[int]
     listeners: list[dict[str, int]]
+    workers: int
     metrics_fd: int = -1
     row: int = 0
-    workers: int = 1
     verb: str = "configure"
 
 
