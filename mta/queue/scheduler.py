@@ -15,7 +15,6 @@ domain has no room is passed over, and with it every later one of that domain, s
 Each tick goes on from ``head`` (has a blocked domain got room again?) and then from ``far`` (who else is due?).
 """
 
-from collections.abc import Callable
 from typing import Protocol
 
 from mta.clock import Clock

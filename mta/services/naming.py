@@ -5,6 +5,7 @@ address of the machine, as far as the kernel tells them.
 """
 
 import socket
+from collections.abc import Iterable
 
 from mta.config import Config
 
@@ -14,16 +15,15 @@ def own_names(config: Config) -> frozenset[str]:
     return frozenset({config.hostname.lower().rstrip(".")})
 
 
-def own_addresses(config: Config) -> frozenset[str]:
-    """``ip:port`` of each SMTP listener; IPv6 in brackets."""
+def own_addresses(bound: Iterable[socket.socket]) -> frozenset[str]:
+    """``ip:port`` of each listening socket, as the kernel bound it; IPv6 in brackets. A unix socket has none."""
     found: set[str] = set()
-    for listener in config.listener:
-        if listener.protocol != "smtp" or listener.path:
+    for sock in bound:
+        if sock.family == socket.AF_UNIX:
             continue
-        hosts = [listener.host]
-        if listener.host in ("0.0.0.0", "::", ""):
-            hosts = _machine_addresses()
-        found.update(f"[{host}]:{listener.port}" if ":" in host else f"{host}:{listener.port}" for host in hosts)
+        host, port = sock.getsockname()[:2]
+        hosts = _machine_addresses() if host in ("0.0.0.0", "::") else [host]
+        found.update(f"[{host}]:{port}" if ":" in host else f"{host}:{port}" for host in hosts)
     return frozenset(found)
 
 

@@ -39,11 +39,12 @@ class Shard:
         self.scheduler.home = self
         # An id leads to its shard, also for what we write ourselves into an orphan.
         self.ids = IdSource(spool.shard, clock)
-        self.bounces = Bounces(spool, self.ids, hostname, give_up_after)
+        self.bounces = Bounces(spool, self.ids, clock, hostname, give_up_after)
         self.outcomes = Outcomes(spool, self.scheduler, retry, self.bounces, events, counters, clock)
 
-    def start(self, on_failure: Callable[[SpoolFailed], None]) -> None:
-        """Raises SpoolLocked, SpoolFormat, StorageError."""
+    def start(self, on_failure: Callable[[SpoolFailed], None], on_commit: Callable[[float, int], None]) -> None:
+        """``on_commit`` hears of each commit: seconds and messages. Raises SpoolLocked, SpoolFormat, StorageError."""
+        self.spool.on_commit = on_commit
         self.spool.start(on_failure)
 
     async def stop(self) -> None:

@@ -1,7 +1,7 @@
 """A worker that speaks the control protocol and nothing else: for tests of the attendant.
 
-Whoever connects to its listener is greeted with ``220 worker-N of WORKERS PID hostname`` and may say what it shall do
-next: ``die`` (exit 3), ``mute`` (no more heartbeats), ``fail`` (asks for a restart), ``stay`` (ignores a drain).
+Whoever connects to its listener is greeted with ``220 worker-N PID`` and may say what it shall do next:
+``die`` (exit 3), ``mute`` (no more heartbeats), ``fail`` (asks for a restart), ``stay`` (ignores a drain), ``name``.
 With FAKE_WORKER=die in its environment worker 0 dies as soon as it is configured.
 Requests are answered from memory: two messages a shard for ``queue.list``.
 """
@@ -62,9 +62,8 @@ class FakeWorker:
             await asyncio.sleep(1)
 
     async def _greet(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        told = self._configure
-        hostname, workers = told["config"]["hostname"], told["workers"]
-        writer.write(f"220 worker-{told['worker']} of {workers} {os.getpid()} {hostname}\r\n".encode())
+        hostname = self._configure["config"]["hostname"]
+        writer.write(f"220 worker-{self._configure['worker']} {os.getpid()} {hostname}\r\n".encode())
         while line := await reader.readline():
             word = line.decode().strip()
             if word == "die":

@@ -201,14 +201,6 @@ def test_shards_of_workers_that_are_no_more_are_handed_to_those_left(start: Star
     assert {row["shard"] for row in rows} == {0, 1, 2}
 
 
-def test_a_worker_is_told_how_many_share_the_limits(start: Start) -> None:
-    attendant = start(workers=3)
-    attendant.await_line("ready")
-    sock, greeting = greeted(attendant.port())
-    sock.close()
-    assert " of 3 " in greeting
-
-
 def test_the_service_manager_hears_ready_and_stopping(start: Start, tmp_path: Path) -> None:
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
         manager.settimeout(20)

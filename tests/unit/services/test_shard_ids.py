@@ -32,6 +32,6 @@ async def test_the_dsn_of_a_message_in_an_orphan_shard_gets_an_id_of_that_shard(
     message = make_message(1)
     await store(spool, message, b"Subject: hi\r\n\r\nhi\r\n")
     message.recipients[0].state = RecipientState.FAILED
-    dsn, _content, _entries = shard.bounces.failed(message, message.recipients, clock.now_ms())
+    dsn, _content, _entries = shard.bounces.by_operator(message, message.recipients, "gone")
     assert shard_of(dsn.id) == 7
     events.close()
