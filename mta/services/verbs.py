@@ -101,7 +101,7 @@ class QueueVerbs:
 
     async def _cat(self, args: Args, shard: int) -> AsyncIterator[Row]:
         async for chunk in self._admin(shard).content(args["id"]):
-            yield {"octets": chunk.decode("latin-1")}
+            yield {"content": chunk}
 
     async def _stats(self, args: Args, shard: int) -> AsyncIterator[Row]:
         for row in await self._admin(shard).stats():
