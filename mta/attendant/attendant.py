@@ -165,7 +165,6 @@ class Attendant:
             "verb": "configure",
             "config": msgspec.Raw(to_json(self._config)),
             "worker": number,
-            "workers": self._config.workers,
             "shards": self._owned[number],
             "metrics_fd": self._metrics.fd,
             "row": number,

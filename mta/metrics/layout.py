@@ -23,19 +23,23 @@ OCTETS_IN: Final = 9
 OCTETS_OUT: Final = 10
 DNS_HIT: Final = 11
 DNS_MISS: Final = 12
-DNS_FAILURE: Final = 13
-LOG_LOST: Final = 14
+DNS_STALE: Final = 13
+DNS_NEGATIVE: Final = 14
+DNS_COALESCED: Final = 15
+DNS_REFRESH: Final = 16
+DNS_ERROR: Final = 17
+LOG_LOST: Final = 18
 
 # Gauges: go up and down, belong to the living process, and leave with it.
-CONNECTIONS_IN: Final = 15
-CONNECTIONS_OUT: Final = 16
-QUEUE_SCHEDULED: Final = 17
-QUEUE_READY: Final = 18
-QUEUE_INFLIGHT: Final = 19
-QUEUE_HELD: Final = 20
-QUEUE_OLDEST_MS: Final = 21
-LEDGER_DRIFT: Final = 22
-SPOOL_FREE: Final = 23
+CONNECTIONS_IN: Final = 19
+CONNECTIONS_OUT: Final = 20
+QUEUE_SCHEDULED: Final = 21
+QUEUE_READY: Final = 22
+QUEUE_INFLIGHT: Final = 23
+QUEUE_HELD: Final = 24
+QUEUE_OLDEST_MS: Final = 25
+LEDGER_DRIFT: Final = 26
+SPOOL_FREE: Final = 27
 
 #: Upper bounds in seconds: a fast disk commits in 0.1 ms, a sick one takes seconds.
 COMMIT_SECONDS_BOUNDS: Final = (
@@ -48,7 +52,7 @@ DELIVERY_SECONDS_BOUNDS: Final = (
 )  # fmt: skip
 
 # Histograms: buckets, one more for the rest, sum, count.
-COMMIT_SECONDS: Final = 24
+COMMIT_SECONDS: Final = 28
 COMMIT_MESSAGES: Final = COMMIT_SECONDS + len(COMMIT_SECONDS_BOUNDS) + 3
 DELIVERY_SECONDS: Final = COMMIT_MESSAGES + len(COMMIT_MESSAGES_BOUNDS) + 3
 SLOTS: Final = DELIVERY_SECONDS + len(DELIVERY_SECONDS_BOUNDS) + 3
@@ -96,7 +100,15 @@ METRICS: Final = (
         "mta_dns_cache_total",
         "counter",
         "Look-ups by how they were answered.",
-        {"hit": DNS_HIT, "miss": DNS_MISS, "failure": DNS_FAILURE},
+        {
+            "hit": DNS_HIT,
+            "miss": DNS_MISS,
+            "stale": DNS_STALE,
+            "negative": DNS_NEGATIVE,
+            "coalesced": DNS_COALESCED,
+            "refresh": DNS_REFRESH,
+            "error": DNS_ERROR,
+        },
         "result",
     ),
     Metric("mta_log_lost_total", "counter", "Event records that could not be written.", {"": LOG_LOST}),

@@ -1,4 +1,5 @@
-"""The shared-memory table: a row per process, one more row for what the dead have counted.
+"""The shared-memory table: a row of numbers per process, one more for what the dead have counted, and behind them the
+connections per site (a row per site, a column per process; see ``mta_ext.shares``).
 
 Owns: the memory (an anonymous file that lives as long as somebody has it open) and where rows lie in it. The
 attendant creates the table, hands ``fd`` to its children with a row number each; a child attaches and takes its row.
@@ -12,12 +13,15 @@ from struct import Struct
 from mta.errors import DataError
 from mta.metrics.layout import METRICS, SLOTS
 from mta_ext.counters import Counters
+from mta_ext.shares import Shares, shares_size
 
 _HEADER = Struct("<8sII")
 _MAGIC = b"MTAROWS1"
 #: Rows begin on their own cache line, so that one worker's increments do not slow down its neighbour.
 _LINE = 64
 _ROW = -(-SLOTS * 8 // _LINE) * _LINE
+#: Sites whose connections are counted over all workers; further ones get a fixed share of the limit per worker.
+SITES = 8192
 
 
 class MetricsTable:
@@ -62,6 +66,11 @@ class MetricsTable:
             if amount:
                 retired.add(slot, amount)
         dead.clear()
+        self.shares(index).clear()
+
+    def shares(self, index: int) -> Shares:
+        """The connections per site, as seen by the process of row ``index``."""
+        return Shares(self._memory, _LINE + (self.rows + 1) * _ROW, SITES, self.rows, index)
 
     def snapshots(self) -> list[list[int]]:
         """All rows, the retired one last."""
@@ -78,8 +87,8 @@ class MetricsTable:
 
 
 def table_size(rows: int) -> int:
-    """Octets of a table with so many rows: a header line, the rows, the retired row."""
-    return _LINE + (rows + 1) * _ROW
+    """Octets of a table with so many rows: a header line, the rows, the retired row, the shares."""
+    return _LINE + (rows + 1) * _ROW + shares_size(SITES, rows)
 
 
 def _growing() -> list[int]:

@@ -14,8 +14,7 @@ P = TypeVar("P", bound=asyncio.Protocol)
 
 
 async def connect_first(make: Callable[[], P], addresses: Sequence[tuple[str, int]], *, timeout: float) -> P:
-    """The connected protocol. Port 0 means a unix path. Raises the last OSError, or TimeoutError after ``timeout``
-    seconds."""
+    """The connected protocol. Port 0: a unix path. Raises the last OSError, or TimeoutError after ``timeout`` s."""
     loop = asyncio.get_running_loop()
     if len(addresses) == 1:
         return await asyncio.wait_for(_connect(loop, make, addresses[0]), timeout)

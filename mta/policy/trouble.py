@@ -109,13 +109,6 @@ def tries_next_host(problem: Problem) -> bool:
     return problem.kind in HOST_TROUBLE
 
 
-def pauses_site(problem: Problem) -> bool:
-    """With no host left: whether the whole site waits, not only this message.
-
-    A connection lost in the middle of a message does not: it may be that message's own doing."""
-    return problem.kind is not Kind.LOST and tries_next_host(problem)
-
-
 def decide(problem: Problem, *, expired: bool) -> Verdict:
     """The verdict for a recipient. ``expired``: its message is older than the give-up time."""
     if permanent(problem):

@@ -1,6 +1,6 @@
 """The worker's end of the control channel: lines of JSON from the attendant, lines of JSON back.
 
-Owns: framing and the table of verbs. Never does: the work behind a verb (``mta.queue.admin`` does). The socket's end
+Owns: framing. Never does: the work behind a verb (``mta.queue.admin`` does). The socket's end
 of file means that the attendant is gone, and then the worker must go at once. Loop thread only.
 """
 
@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from mta.errors import MtaError, UsageError
+from mta.errors import MtaError
 
 #: Octets of one line: a configuration with a great many routes.
 LINE = 16 * 1_048_576
@@ -19,15 +19,16 @@ LINE = 16 * 1_048_576
 HIGH = 262_144
 
 Args = Mapping[str, Any]
-#: (arguments, shard) → rows. Raises MtaError.
-Verb = Callable[[Args, int], AsyncIterator[Mapping[str, Any]]]
+#: (verb, arguments, shard) → rows. Raises MtaError.
+Answer = Callable[[str, Args, int], AsyncIterator[Mapping[str, Any]]]
 
 
 class ControlChannel:
-    """``verbs`` answer requests with rows; ``notify`` tells the attendant something by itself."""
+    """``answer`` gives the rows of a request, ``commands`` need none; ``notify`` tells the attendant something."""
 
-    def __init__(self, verbs: Mapping[str, Verb], ended: Callable[[], None]) -> None:
-        self._verbs = verbs
+    def __init__(self, answer: Answer, commands: Mapping[str, Callable[[], None]], ended: Callable[[], None]) -> None:
+        self._answers = answer
+        self._commands = commands
         self._ended = ended
         self._writer: asyncio.StreamWriter | None = None
         self._tasks: set[asyncio.Task[None]] = set()
@@ -65,15 +66,16 @@ class ControlChannel:
                 self._ended()
                 return
             request = msgspec.json.decode(line)
-            self._spawn(self._answer(request))
+            command = self._commands.get(request["verb"])
+            if command is not None:
+                command()
+            else:
+                self._spawn(self._answer(request))
 
     async def _answer(self, request: Mapping[str, Any]) -> None:
         number = request.get("id")
         try:
-            verb = self._verbs.get(request["verb"])
-            if verb is None:
-                raise UsageError(f"the worker knows no verb {request['verb']!r}")
-            async for row in verb(request.get("args") or {}, request.get("shard", 0)):
+            async for row in self._answers(request["verb"], request.get("args") or {}, request.get("shard", 0)):
                 self._say({"id": number, "row": row})
                 if self._writer is not None and self._writer.transport.get_write_buffer_size() > HIGH:
                     await self._writer.drain()

@@ -14,12 +14,13 @@ from mta.metrics.layout import CONNECTIONS_OUT, OCTETS_OUT, OPENED_OUT
 from mta.net.connect import connect_first
 from mta.net.deadlines import Wheel
 from mta.net.remote import RemoteConnection, RemoteDeadlines
-from mta.policy.trouble import Kind, Problem, permanent
+from mta.policy.trouble import Kind, Problem, permanent, tries_next_host
 from mta.queue.entry import Attempt, Entry
 from mta.queue.site import Site
 from mta.routing.router import Destination, Host, Router, RoutingError
 from mta_ext.counters import Counters
 from mta_ext.reply import Reply
+from mta_ext.shares import Shares
 
 _log = logging.getLogger("mta.delivery")
 
@@ -34,10 +35,12 @@ SITE_MEMORY = 300.0
 
 
 class DeliverySettings(NamedTuple):
-    """From ``[delivery]``; times in seconds. ``connections`` is this worker's share of the limit per site."""
+    """From ``[delivery]``; times in seconds. ``connections`` to a site from all workers together; ``fixed_share`` of
+    them is for this worker alone, where the shared table has no room for the site."""
 
     ehlo_name: str
     connections: int
+    fixed_share: int
     messages_per_connection: int
     connect_timeout: float
     deadlines: RemoteDeadlines
@@ -49,13 +52,14 @@ class Delivery:
     """All sites of a worker. ``take`` is the scheduler's way in."""
 
     def __init__(
-        self, settings: DeliverySettings, router: Router, wheel: Wheel, clock: Clock, counters: Counters
+        self, settings: DeliverySettings, router: Router, wheel: Wheel, clock: Clock, counters: Counters, shares: Shares
     ) -> None:
         self.settings = settings
         self.router = router
         self.wheel = wheel
         self.clock = clock
         self.counters = counters
+        self.shares = shares
         self.sites: dict[str, SiteDelivery] = {}
         self.resolving: dict[str, list[Entry]] = {}
         self.draining = False
@@ -154,9 +158,10 @@ class Delivery:
         """Begins nothing new; connections say QUIT when their transaction is over."""
         self.draining = True
         for site in self.sites.values():
-            for remote in site.queue.idle:
+            while site.queue.idle:
+                remote = site.queue.idle.pop()
+                remote.idle = False
                 remote.quit()
-            site.queue.idle.clear()
 
     def abort(self) -> None:
         """Drops every connection: what was in flight comes back as trouble or after a restart."""
@@ -173,8 +178,11 @@ class SiteDelivery:
     def __init__(self, delivery: Delivery, destination: Destination) -> None:
         self._delivery = delivery
         self.destination = destination
-        self.queue: Site[RemoteConnection] = Site(destination.site, delivery.settings.connections)
+        self._row = delivery.shares.row(destination.site)
+        limit = delivery.settings.connections if self._row >= 0 else delivery.settings.fixed_share
+        self.queue: Site[RemoteConnection] = Site(destination.site, limit)
         self.members: set[RemoteConnection] = set()
+        self.shunned: dict[str, float] = {}
 
     def add(self, entry: Entry, destination: Destination) -> None:
         """One more ready entry: to an idle connection at once, or into the line."""
@@ -285,12 +293,17 @@ class SiteDelivery:
         """The connection ended with transactions under way, or before it was ready (then ``_connect`` goes on)."""
         for token, uncertain in lost:
             assert isinstance(token, Attempt)
-            token.entry.in_flight = False
-            kind = Kind.UNCERTAIN if uncertain else Kind.LOST
-            problem = (
-                Problem.of_reply(stage, reply) if reply is not None and not uncertain else Problem(kind, text=reason)
-            )
-            token.entry.home.outcomes.interrupted(self.queue.name, remote, token, stage, problem)
+            entry = token.entry
+            entry.in_flight = False
+            problem = Problem(Kind.UNCERTAIN if uncertain else Kind.LOST, text=reason, stage=stage)
+            if reply is not None and not uncertain:
+                problem = Problem.of_reply(stage, reply)
+            if tries_next_host(problem) and entry.hosts_tried + 1 < len(self.destination.hosts):
+                entry.hosts_tried += 1
+                self._shun(remote.host)
+                self.queue.ready.appendleft(entry)
+            else:
+                entry.home.outcomes.interrupted(self.queue.name, remote, token, stage, problem)
         if not remote.handshake.done():
             remote.handshake.set_result(str(reply) if reply is not None else reason)
 
@@ -309,15 +322,24 @@ class SiteDelivery:
     def _retire(self, remote: RemoteConnection) -> None:
         if remote in self.members:
             self.members.discard(remote)
-            self.queue.connections -= 1
+            self._gave_back()
             self._delivery.counters.add(CONNECTIONS_OUT, -1)
         if remote.idle:
             remote.idle = False
             self.queue.idle.remove(remote)
 
+    def _gave_back(self) -> None:
+        """One connection less, here and in the table of all workers."""
+        self.queue.connections -= 1
+        if self._row >= 0:
+            self._delivery.shares.leave(self._row)
+
     # Opening connections.
 
     def _open(self) -> None:
+        """One more connection, if the limit over all workers allows it."""
+        if self._row >= 0 and not self._delivery.shares.enter(self._row, self.queue.limit):
+            return
         self.queue.connections += 1
         self.queue.opening += 1
         self._delivery.spawn(self._connect())
@@ -329,17 +351,18 @@ class SiteDelivery:
         problem = Problem(Kind.CONNECT, text="no host")
         host_name = ""
         try:
-            for host in self._delivery.router.in_order(self.destination):
+            for host in self._hosts(began):
                 remote, found = await self._try_host(host)
                 if remote is not None:
                     break
+                self._shun(host.name)
                 if not host_name or permanent(problem):
                     # A failure of all hosts is final only if each of them is: one that may pass by itself wins.
                     host_name, problem = host.name, found
         finally:
             self.queue.opening -= 1
             if remote is None:
-                self.queue.connections -= 1
+                self._gave_back()
         if remote is None:
             self._unreachable(host_name, problem)
             return
@@ -350,6 +373,15 @@ class SiteDelivery:
         remote.connect_seconds = self._delivery.clock.monotonic() - began
         self.room(remote)
         remote.pump()
+
+    def _hosts(self, now: float) -> list[Host]:
+        """By preference, but those that were in trouble a moment ago come last."""
+        self.shunned = {name: until for name, until in self.shunned.items() if until > now}
+        return sorted(self._delivery.router.in_order(self.destination), key=lambda host: host.name in self.shunned)
+
+    def _shun(self, host: str) -> None:
+        if len(self.destination.hosts) > 1:
+            self.shunned[host] = self._delivery.clock.monotonic() + self._delivery.settings.pause
 
     async def _try_host(self, host: Host) -> tuple[RemoteConnection | None, Problem]:
         settings = self._delivery.settings

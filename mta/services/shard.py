@@ -38,11 +38,12 @@ class Shard:
         self.spool = spool
         self.scheduler = Scheduler(spool, clock, deliverer, limit=live, content_memory=content_memory)
         self.scheduler.home = self
-        self.bounces = Bounces(spool, ids, hostname, give_up_after)
+        self.bounces = Bounces(spool, ids, clock, hostname, give_up_after)
         self.outcomes = Outcomes(spool, self.scheduler, retry, self.bounces, events, counters, clock)
 
-    def start(self, on_failure: Callable[[SpoolFailed], None]) -> None:
-        """Raises SpoolLocked, SpoolFormat, StorageError."""
+    def start(self, on_failure: Callable[[SpoolFailed], None], on_commit: Callable[[float, int], None]) -> None:
+        """``on_commit`` hears of each commit: seconds and messages. Raises SpoolLocked, SpoolFormat, StorageError."""
+        self.spool.on_commit = on_commit
         self.spool.start(on_failure)
 
     async def stop(self) -> None:

@@ -1,26 +1,22 @@
 """What the attendant may ask of a worker about its queue, by name.
 
-Owns: the table of verbs, and ``LiveControl``, which lets ``mta.queue.admin`` reach the entries in memory. Never does:
-the edits themselves. Loop thread only.
+Owns: which shard a request goes to, and ``LiveControl``, which lets ``mta.queue.admin`` reach the entries in memory.
+Never does: the edits themselves. Loop thread only.
 """
 
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
-import msgspec
-
 from mta.clock import Clock
 from mta.errors import DataError
-from mta.log import Event, EventLog
+from mta.log import EventLog
 from mta.model.message import Message
-from mta.queue.admin import QueueAdmin
-from mta.queue.listing import Filters
-from mta.services.control import Args, Verb
+from mta.queue.admin import QueueAdmin, answer
+from mta.services.control import Args
 from mta.services.delivery import Delivery
 from mta.services.shard import Shard
 
 Row = Mapping[str, Any]
-EDITS = ("flush", "hold", "release", "remove", "bounce")
 
 
 class LiveControl:
@@ -56,69 +52,25 @@ class LiveControl:
 
 
 class QueueVerbs:
-    """The verbs over all shards of this worker; a request names its shard."""
+    """The requests over all shards of this worker; a request names its shard."""
 
     def __init__(self, shards: list[Shard], delivery: Delivery, events: EventLog, clock: Clock) -> None:
-        self._admins = {
-            shard.spool.shard: QueueAdmin(
-                shard.spool,
-                LiveControl(shard, delivery, clock),
-                clock,
-                lambda row: events.write(msgspec.convert(row, Event)),
-                make_dsn=lambda message, recipients, reason, shard=shard: shard.bounces.failed(  # type: ignore[misc]
-                    message, recipients, clock.now_ms()
-                ),
-            )
-            for shard in shards
-        }
+        self._admins = {shard.spool.shard: self._make(shard, delivery, events, clock) for shard in shards}
 
-    def table(self) -> dict[str, Verb]:
-        """Name → generator of rows."""
-        verbs: dict[str, Verb] = {
-            "queue.list": self._list,
-            "queue.show": self._show,
-            "queue.cat": self._cat,
-            "queue.stats": self._stats,
-            "why": self._why,
-            "audit": self._audit,
-        }
-        for verb in EDITS:
-            verbs[f"queue.{verb}"] = self._editor(verb)
-        return verbs
+    def _make(self, shard: Shard, delivery: Delivery, events: EventLog, clock: Clock) -> QueueAdmin:
+        control = LiveControl(shard, delivery, clock)
+        return QueueAdmin(shard.spool, control, clock, events.write, make_dsn=shard.bounces.by_operator)
 
-    def _admin(self, shard: int) -> QueueAdmin:
+    async def answer(self, verb: str, args: Args, shard: int) -> AsyncIterator[Row]:
+        """The rows of a request; an edit's answer ends when the edit is committed. Raises MtaError."""
         admin = self._admins.get(shard)
         if admin is None:
             raise DataError(f"this worker has no shard {shard}; ask again, its owner may have changed")
-        return admin
-
-    async def _list(self, args: Args, shard: int) -> AsyncIterator[Row]:
-        async for row in self._admin(shard).listed(Filters.of(dict(args))):
+        async for row in answer(admin, verb, dict(args)):
             yield row
+        await admin.drained()
 
-    async def _show(self, args: Args, shard: int) -> AsyncIterator[Row]:
-        yield self._admin(shard).show(args["id"])
-
-    async def _cat(self, args: Args, shard: int) -> AsyncIterator[Row]:
-        async for chunk in self._admin(shard).content(args["id"]):
-            yield {"content": chunk}
-
-    async def _stats(self, args: Args, shard: int) -> AsyncIterator[Row]:
-        for row in await self._admin(shard).stats():
-            yield row
-
-    async def _why(self, args: Args, shard: int) -> AsyncIterator[Row]:
-        for row in self._admin(shard).why(args["id"]):
-            yield row
-
-    async def _audit(self, args: Args, shard: int) -> AsyncIterator[Row]:
-        yield await self._admin(shard).audit()
-
-    def _editor(self, verb: str) -> Verb:
-        async def edit(args: Args, shard: int) -> AsyncIterator[Row]:
-            admin = self._admin(shard)
-            async for row in admin.edit(verb, Filters.of(dict(args))):
-                yield row
-            await admin.drained()
-
-        return edit
+    async def drift(self) -> int:
+        """What the ledgers of our shards cannot account for, in recipients: 0, unless something is badly wrong."""
+        rows = [await admin.audit() for admin in self._admins.values()]
+        return sum(abs(row["drift"]) for row in rows if row["exact"])

@@ -13,7 +13,6 @@ import resource
 import signal
 import socket
 import sys
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +25,13 @@ from mta.config import Config
 from mta.errors import MtaError
 from mta.log import EventLog, diagnostics
 from mta.metrics import MetricsTable
+from mta.metrics.layout import (
+    COMMIT_MESSAGES,
+    COMMIT_MESSAGES_HANDLE,
+    COMMIT_SECONDS,
+    COMMIT_SECONDS_HANDLE,
+    LEDGER_DRIFT,
+)
 from mta.model.spoolid import IdSource
 from mta.net.deadlines import Wheel
 from mta.net.remote import RemoteDeadlines
@@ -36,14 +42,14 @@ from mta.routing.nameservers import NameServer, name_servers
 from mta.routing.resolver import Resolver
 from mta.routing.router import Router
 from mta.routing.routes import Routes
-from mta.services.control import Args, ControlChannel
+from mta.services.control import ControlChannel
 from mta.services.delivery import TICK, Delivery, DeliverySettings
+from mta.services.gauges import Gauges
 from mta.services.naming import own_addresses, own_names
 from mta.services.reception import FAILED, Reception, ReceptionSettings
 from mta.services.shard import Shard
 from mta.services.verbs import QueueVerbs
 from mta.spool.protocol import Spool, SpoolFailed
-from mta_ext.counters import Counters
 
 _log = logging.getLogger("mta.worker")
 
@@ -51,6 +57,9 @@ _log = logging.getLogger("mta.worker")
 LIVE = 20_000
 #: Seconds between heartbeats to the attendant.
 HEARTBEAT = 1.0
+#: Heartbeats between two audits of our own books, and the queue above which only ``mta audit`` makes one.
+AUDIT_EVERY = 60
+AUDIT_UP_TO = 100_000
 #: A queue of connections that the kernel completes before we accept them.
 BACKLOG = 4096
 
@@ -62,9 +71,8 @@ class Orders(msgspec.Struct):
     worker: int
     shards: list[int]
     listeners: list[dict[str, int]]
-    metrics_fd: int = -1
-    row: int = 0
-    workers: int = 1
+    metrics_fd: int
+    row: int
     verb: str = "configure"
 
 
@@ -77,24 +85,29 @@ class Worker:
         self._end = end
         self._done = asyncio.Event()
         self._clock = SystemClock()
-        self._counters = metrics_row(orders)
+        table = MetricsTable.attach(orders.metrics_fd)
+        self._counters = table.row(orders.row)
+        self._shares = table.shares(orders.row)
         self._events = EventLog(config.log.events, rotate_size=config.log.rotate_size, keep=config.log.keep)
         self._bound = [socket.socket(fileno=given["fd"]) for given in orders.listeners]
         self._servers: list[asyncio.AbstractServer] = []
         self._shards: list[Shard] = []
         self._draining = False
         self._lag = 0.0
+        self._beats = 0
+        self._auditing: asyncio.Task[None] | None = None
 
     async def run(self) -> None:
         loop = asyncio.get_running_loop()
         self._wheel = Wheel(loop)
         self._build()
         for shard in self._shards:
-            shard.start(self._spool_failed)
+            shard.start(self._spool_failed, self._committed)
         self._wheel.start()
         await self._listen()
-        verbs = QueueVerbs(self._shards, self._delivery, self._events, self._clock)
-        self._control = ControlChannel({**verbs.table(), "drain": self._drain_verb}, lambda: os._exit(0))
+        self._gauges = Gauges(self._shards, self._delivery, self._events, self._counters, self._clock)
+        self._verbs = verbs = QueueVerbs(self._shards, self._delivery, self._events, self._clock)
+        self._control = ControlChannel(verbs.answer, {"drain": self.drain}, lambda: os._exit(0))
         await self._control.start(self._end)
         loop.add_signal_handler(signal.SIGTERM, self.drain)
         self._control.notify("ready")
@@ -109,7 +122,9 @@ class Worker:
         ids = IdSource(orders.worker, clock)
         delivery = config.delivery
         retry = RetryPolicy(delivery.retry_after, delivery.give_up_after, delivery.warn_after, random.random)
-        self._delivery = Delivery(self._delivery_settings(), self._router(), self._wheel, clock, self._counters)
+        self._delivery = Delivery(
+            self._delivery_settings(), self._router(), self._wheel, clock, self._counters, self._shares
+        )
         for number in orders.shards:
             self._shards.append(
                 Shard(
@@ -137,7 +152,7 @@ class Worker:
             limits.header_section,
             limits.errors,
             limits.hops,
-            -(-limits.connections // orders.workers),
+            -(-limits.connections // config.workers),
             limits.connections_per_client,
         )
         relay = RelayPolicy(config.relay.networks, config.relay.domains)
@@ -147,7 +162,8 @@ class Worker:
         delivery = self._config.delivery
         return DeliverySettings(
             self._config.hostname,
-            share(delivery.max_connections_per_site, self._orders.worker, self._orders.workers),
+            delivery.max_connections_per_site,
+            max(1, delivery.max_connections_per_site // self._config.workers),
             delivery.max_messages_per_connection,
             delivery.connect_timeout,
             RemoteDeadlines(delivery.command_timeout, delivery.content_timeout),
@@ -197,6 +213,11 @@ class Worker:
         self._delivery.tick()
         self._ticking = loop.call_later(TICK, self._tick)
 
+    def _committed(self, seconds: float, messages: int) -> None:
+        counters = self._counters
+        counters.observe(COMMIT_SECONDS, COMMIT_SECONDS_HANDLE, seconds)
+        counters.observe(COMMIT_MESSAGES, COMMIT_MESSAGES_HANDLE, messages)
+
     def _beat(self) -> None:
         """Heartbeat with the loop's lag: how late this very call came (seconds)."""
         loop = asyncio.get_running_loop()
@@ -206,8 +227,19 @@ class Worker:
         self._control.notify(
             "heartbeat", lag=round(self._lag, 4), queued=live, connections=len(self._reception.sessions)
         )
+        self._gauges.update()
+        self._beats += 1
+        if self._beats % AUDIT_EVERY == 0 and self._gauges.outstanding <= AUDIT_UP_TO:
+            self._auditing = loop.create_task(self._audit())
         self._beat_due = now + HEARTBEAT
         self._beating = loop.call_later(HEARTBEAT, self._beat)
+
+    async def _audit(self) -> None:
+        """Our own books, once a minute: a drift is said aloud and shown as a metric."""
+        drift = await self._verbs.drift()
+        self._counters.set(LEDGER_DRIFT, drift)
+        if drift:
+            _log.error("the ledger cannot account for %d recipients: run mta audit, and keep the spool's files", drift)
 
     def _spool_failed(self, error: SpoolFailed) -> None:
         """A commit failed: nothing is taken or delivered any more, and the attendant starts us anew."""
@@ -218,10 +250,6 @@ class Worker:
         self._control.notify("failing", reason=str(error))
 
     # Ending.
-
-    async def _drain_verb(self, args: Args, shard: int) -> AsyncIterator[dict[str, Any]]:
-        self.drain()
-        yield {"draining": True}
 
     def drain(self) -> None:
         """Accepts no more, lets transactions end both ways, then stops. Idempotent."""
@@ -245,8 +273,9 @@ class Worker:
             self._done.set()
 
     async def _stop(self) -> None:
-        for handle in (self._ticking, self._beating):
-            handle.cancel()
+        for handle in (self._ticking, self._beating, self._auditing):
+            if handle is not None:
+                handle.cancel()
         self._wheel.stop()
         self._delivery.abort()
         await self._delivery.router.close()
@@ -256,17 +285,6 @@ class Worker:
         self._events.close()
         self._control.notify("drained")
         await self._control.stop()
-
-
-def share(limit: int, worker: int, workers: int) -> int:
-    """This worker's part of a limit that all workers keep together; at least 1, or its messages would never go."""
-    return max(1, limit // workers + (worker < limit % workers))
-
-
-def metrics_row(orders: Orders) -> Counters:
-    """Our row of the attendant's table; one of our own when nobody gave us any."""
-    table = MetricsTable.attach(orders.metrics_fd) if orders.metrics_fd >= 0 else MetricsTable.create(1)
-    return table.row(orders.row if orders.metrics_fd >= 0 else 0)
 
 
 def open_spool(config: Config, number: int) -> Spool:

@@ -50,6 +50,7 @@ class MemorySpool:
 
     def __init__(self, shard: int, *, loop: asyncio.AbstractEventLoop | None = None) -> None:
         self.shard = shard
+        self.on_commit: Callable[[float, int], None] | None = None
         self._given_loop = loop
         self._records: dict[int, bytes] = {}
         self._content: dict[int, bytes] = {}

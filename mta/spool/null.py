@@ -37,6 +37,7 @@ class NullSpool:
 
     def __init__(self, shard: int, *, loop: asyncio.AbstractEventLoop | None = None) -> None:
         self.shard = shard
+        self.on_commit: Callable[[float, int], None] | None = None
         self._given_loop = loop
         self._books = Ledger()
 

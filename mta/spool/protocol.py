@@ -125,6 +125,8 @@ class Spool(Protocol):
     """One shard. Made, started and stopped by the worker that owns it; never used across a fork."""
 
     shard: int
+    #: Called after each commit with its seconds and how many messages it accepted, when set.
+    on_commit: Callable[[float, int], None] | None
 
     def start(self, on_failure: Callable[[SpoolFailed], None]) -> None:
         """Opens the shard, purges incomplete content. Raises SpoolLocked, SpoolFormat, StorageError."""

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import pytest
 
-from mta.policy.trouble import Kind, Problem, Verdict, decide, pauses_site, permanent, tries_next_host
+from mta.policy.trouble import Kind, Problem, Verdict, decide, permanent, tries_next_host
 
 STAGES = ("MAIL", "RCPT", "DATA", "DOT")
 
@@ -26,7 +26,6 @@ def test_a_refusal_of_the_message_or_recipient_is_final(stage, code):
     assert permanent(problem)
     assert decide(problem, expired=False) is decide(problem, expired=True) is Verdict.FAIL
     assert not tries_next_host(problem)
-    assert not pauses_site(problem)
 
 
 @pytest.mark.parametrize("stage", STAGES)
@@ -47,7 +46,6 @@ def test_a_host_that_refuses_to_talk_never_fails_a_message(stage, code):
     problem = said(stage, code, f"{code // 100}.7.1")
     assert decide(problem, expired=False) is Verdict.RETRY
     assert tries_next_host(problem)
-    assert pauses_site(problem)
 
 
 @pytest.mark.parametrize("kind", [Kind.CONNECT, Kind.LOST, Kind.UNCERTAIN, Kind.DNS, Kind.GREETING])
@@ -60,20 +58,17 @@ def test_what_was_perhaps_delivered_is_neither_failed_nor_given_to_the_next_host
     problem = Problem(Kind.UNCERTAIN, stage="DOT")
     assert decide(problem, expired=False) is Verdict.RETRY
     assert not tries_next_host(problem)
-    assert not pauses_site(problem)
 
 
-@pytest.mark.parametrize(("kind", "next_host", "pause"), [
-    (Kind.CONNECT, True, True), (Kind.LOST, True, False), (Kind.DNS, False, False), (Kind.ROUTING, False, False),
+@pytest.mark.parametrize(("kind", "next_host"), [
+    (Kind.CONNECT, True), (Kind.LOST, True), (Kind.DNS, False), (Kind.ROUTING, False),
 ])  # fmt: skip
-def test_only_a_hosts_own_trouble_sends_us_to_the_next(kind, next_host, pause):
+def test_only_a_hosts_own_trouble_sends_us_to_the_next(kind, next_host):
     assert tries_next_host(Problem(kind)) is next_host
-    assert pauses_site(Problem(kind)) is pause
 
 
 def test_421_is_about_the_host_unless_it_answers_the_content():
     assert tries_next_host(said("MAIL", 421))
-    assert pauses_site(said("MAIL", 421))
     assert not tries_next_host(said("DOT", 421))
     assert not tries_next_host(said("MAIL", 451))
 
