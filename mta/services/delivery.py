@@ -118,7 +118,7 @@ class Delivery:
         problem = Problem(kind, status=error.status, text=error.text)
         for entry in entries:
             if not entry.dropped:
-                entry.home.outcomes.failed_whole(entry, "", problem)
+                entry.home.outcomes.failed_whole(entry, "", "", problem)
 
     def spawn(self, job: "asyncio.coroutines.Coroutine[None, None, None]") -> None:  # type: ignore[name-defined]
         task = asyncio.get_running_loop().create_task(job)
@@ -256,7 +256,7 @@ class SiteDelivery:
         limit = remote.session.size_limit
         if limit and message.size > limit:
             problem = Problem(Kind.TOO_LARGE, status="5.3.4", text=f"{message.size} octets, the remote takes {limit}")
-            entry.home.outcomes.failed_whole(entry, remote.host, problem)
+            entry.home.outcomes.failed_whole(entry, self.queue.name, remote.host, problem)
             return False
         content: bytes | Iterator[bytes] | None = entry.content
         if content is None:
@@ -420,4 +420,4 @@ class SiteDelivery:
         for _ in range(count):
             entry = ready.popleft()
             if not entry.dropped:
-                entry.home.outcomes.failed_whole(entry, host, problem)
+                entry.home.outcomes.failed_whole(entry, queue.name, host, problem)

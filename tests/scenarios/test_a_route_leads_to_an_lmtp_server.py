@@ -27,3 +27,16 @@ def test_a_route_leads_to_an_lmtp_server(mta, sink, tmp_path, unix: bool) -> Non
     assert store.remotes[0].commands[0].startswith("LHLO ")
     assert store.violations == []
     server.wait_for_empty_queue()
+
+
+def test_a_recipient_refused_by_lmtp_before_the_content_is_told_alone(mta, sink) -> None:
+    store = sink({"RCPT": ["250 ok", "550 5.1.1 nobody"]}, lmtp=True)
+    home = sink()
+    to = f"lmtp://127.0.0.1:{store.port}"
+    server = mta(route=[{"domain": "minasi.example", "to": to}, route("*", home.port)])
+    server.send(["ann@minasi.example", "bob@minasi.example"])
+    assert read_report(home.wait_for(1)[0]).statuses == {"bob@minasi.example": ("failed", "5.1.1")}
+    server.wait_for_empty_queue()
+    assert [event["recipient"] for event in server.events("Delivery", delivery_protocol="LMTP")] == [
+        "ann@minasi.example"
+    ]
