@@ -205,8 +205,9 @@ class SiteDelivery:
         if left > 0 and not queue.connections:
             until = clock.now_ms() + int(left * 1000)
             return {"waiting_for": "suspension", "until": until, "detail": f"{queue.name}: {queue.reason}"}
-        if queue.connections >= queue.limit:
-            detail = f"{queue.connections} of {queue.limit} connections to {queue.name} are busy"
+        busy = self._delivery.shares.total(self._row) if self._row >= 0 else queue.connections
+        if busy >= queue.limit:
+            detail = f"{busy} of {queue.limit} connections to {queue.name} are busy"
             return {"waiting_for": "the connection limit", "detail": f"{detail}, {len(queue.ready)} in line"}
         return {"waiting_for": "a connection", "detail": f"{len(queue.ready)} in line for {queue.name}"}
 
