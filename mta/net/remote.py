@@ -61,6 +61,7 @@ class RemoteConnection(asyncio.Protocol):
         "handshake",
         "host",
         "idle",
+        "protocol",
         "sent",
         "session",
         "transport",
@@ -76,6 +77,7 @@ class RemoteConnection(asyncio.Protocol):
         self._since = 0.0
         self._filling = False
         self.session = SmtpClientSession(self, ehlo_name, lmtp=lmtp)
+        self.protocol = "LMTP" if lmtp else "ESMTP"
         self.host = host
         self.address = ""
         self.connect_seconds = 0.0
