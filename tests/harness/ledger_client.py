@@ -3,8 +3,8 @@
     python -m tests.harness.ledger_client LEDGER PORT '{"clients": 8, "connections": 4, …}'
 
 Each client has several connections, each sends one message after the other and is opened anew when it is lost.
-``messages``: stop after so many acknowledgements (0: when stdin ends). Says ``acknowledged N`` on stdout when asked by
-a line on stdin, and when the number was reached. Never sends an id twice: a message whose fate is unknown stays so.
+Says ``acknowledged N`` on stdout when asked by a line on stdin, and when ``messages`` of them were reached. Stops when
+stdin ends, after the transactions that are under way. Never sends an id twice.
 """
 
 import asyncio
@@ -85,7 +85,7 @@ class Clients:
                 continue
             try:
                 await self._session(reader, writer)
-            except (OSError, EOFError, TimeoutError, Lost):
+            except (OSError, EOFError, TimeoutError, RuntimeError, Lost):  # RuntimeError: uvloop, of a closed transport
                 await self._rest(0.02)
             finally:
                 writer.transport.abort()
@@ -134,7 +134,6 @@ class Clients:
         self.acknowledged += 1
         if self.acknowledged == load.messages:
             print("acknowledged", self.acknowledged, flush=True)
-            self.stopping.set()
 
     async def _transaction(
         self,
