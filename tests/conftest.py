@@ -1,18 +1,42 @@
-"""Whole servers, sinks and name servers as fixtures. What a test starts with them ends with it, books balanced."""
+"""The extensions are built before the first test is imported; whole servers, sinks and name servers are fixtures.
+
+What a test starts with them ends with it, books balanced. The harness imports the extensions, so it is imported where
+it is used: on a fresh checkout they do not exist before ``pytest_configure``.
+"""
+
+from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.harness.mta_server import MtaServer
-from tests.harness.sinks import LoopThread, RecordingSink, SmtpSink, Zones
+from tests.harness.extensions import BuildError, ensure_built
+
+if TYPE_CHECKING:
+    from tests.harness.mta_server import MtaServer
+    from tests.harness.sinks import LoopThread, RecordingSink, SmtpSink, Zones
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    capture = config.pluginmanager.getplugin("capturemanager")
+
+    def say(text: str) -> None:
+        with capture.global_and_fixture_disabled():
+            print(text, flush=True)
+
+    try:
+        ensure_built(say)
+    except BuildError as error:
+        raise pytest.UsageError(str(error)) from None
 
 
 @pytest.fixture
 def mta(tmp_path: Path) -> Iterator[Callable[..., MtaServer]]:
     """``mta(**settings)``: a running server. At the end each is drained: exit 0, no traceback, balanced books."""
+    from tests.harness.mta_server import MtaServer
+
     servers: list[MtaServer] = []
 
     def start(directory: Path | None = None, **settings: Any) -> MtaServer:
@@ -31,6 +55,8 @@ def mta(tmp_path: Path) -> Iterator[Callable[..., MtaServer]]:
 @pytest.fixture
 def loop_thread() -> Iterator[LoopThread]:
     """An event loop beside the test."""
+    from tests.harness.sinks import LoopThread
+
     thread = LoopThread()
     yield thread
     thread.stop()
@@ -39,6 +65,8 @@ def loop_thread() -> Iterator[LoopThread]:
 @pytest.fixture
 def sink(loop_thread: LoopThread) -> Iterator[Callable[..., RecordingSink]]:
     """``sink(script, **options)``: a running RecordingSink."""
+    from tests.harness.sinks import RecordingSink
+
     sinks: list[RecordingSink] = []
 
     def start(*args: Any, **options: Any) -> RecordingSink:
@@ -53,6 +81,8 @@ def sink(loop_thread: LoopThread) -> Iterator[Callable[..., RecordingSink]]:
 @pytest.fixture
 def zones(loop_thread: LoopThread) -> Iterator[Callable[..., Zones]]:
     """``zones({name: [records]})``: a running DNS server."""
+    from tests.harness.sinks import Zones
+
     servers: list[Zones] = []
 
     def start(*args: Any, **options: Any) -> Zones:
@@ -67,6 +97,8 @@ def zones(loop_thread: LoopThread) -> Iterator[Callable[..., Zones]]:
 @pytest.fixture
 def smtp_sink(tmp_path: Path) -> Iterator[Callable[..., SmtpSink]]:
     """``smtp_sink(*options)``: a running smtp-sink that writes dumps."""
+    from tests.harness.sinks import SmtpSink
+
     sinks: list[SmtpSink] = []
 
     def start(*options: str, **where: Any) -> SmtpSink:

@@ -15,9 +15,10 @@ import msgspec
 
 from mta.attendant.fanout import Fanout
 from mta.clock import SystemClock
-from mta.errors import UnavailableError
 from mta.log import Event, EventLog
+from mta.model.spoolid import IdSource
 from mta.queue.admin import QueueAdmin, StoppedControl, answer
+from mta.services.bounces import Bounces
 from mta.spool.protocol import Ledger, Spool, SpoolFailed
 
 if TYPE_CHECKING:
@@ -58,10 +59,6 @@ class StoppedQueue:
         return zeros | next(self._each(lambda fanout: _row(fanout.audit())))
 
     def edit(self, verb: str, args: Row) -> Iterator[Row]:
-        if verb == "bounce":
-            raise UnavailableError(
-                "bounce needs the server, which writes the DSN: start it, or say `mta queue remove`"
-            )
         return self._each(lambda fanout: fanout.edit(verb, args), writing=True)
 
     def _each(self, ask: Callable[[Fanout], AsyncIterator[Row]], writing: bool = False) -> Iterator[Row]:
@@ -90,7 +87,12 @@ class StoppedQueue:
             stack.callback(lambda: runner.run(spool.stop()))
         else:
             spool = cast(Spool, stack.enter_context(open_stopped(directory)))  # only the reading verbs are used
-        return QueueAdmin(spool, StoppedControl(), SystemClock(), self._write_event, pause=_pause)
+        clock = SystemClock()
+        bounces = Bounces(
+            spool, IdSource(shard, clock), clock, self._config.hostname, self._config.delivery.give_up_after
+        )
+        control = StoppedControl()
+        return QueueAdmin(spool, control, clock, self._write_event, make_dsn=bounces.by_operator, pause=_pause)
 
     def _write_event(self, event: Event) -> None:
         """Into the event log, as the server would."""

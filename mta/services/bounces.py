@@ -4,6 +4,7 @@ Owns: when a DSN is due at all, its envelope and its place in the queue. Never d
 the commit. A DSN has the null reverse-path and is never answered by a DSN (RFC 5321 §6.1). Loop thread only.
 """
 
+from mta.clock import Clock
 from mta.model.dsn import build_dsn
 from mta.model.message import Message, Recipient
 from mta.model.spoolid import IdSource
@@ -21,8 +22,9 @@ Generated = tuple[Message, bytes, list[tuple[bytes, str]]]
 class Bounces:
     """One per worker. ``give_up_after`` in seconds: what a delayed DSN promises."""
 
-    def __init__(self, spool: Spool, ids: IdSource, hostname: str, give_up_after: float) -> None:
+    def __init__(self, spool: Spool, ids: IdSource, clock: Clock, hostname: str, give_up_after: float) -> None:
         self._spool = spool
+        self._clock = clock
         self._ids = ids
         self._hostname = hostname
         self._give_up = int(give_up_after * 1000)
@@ -43,9 +45,11 @@ class Bounces:
             made.append(self._make("delayed", message, warned, headers, now))
         return tuple(made)
 
-    def failed(self, message: Message, recipients: list[Recipient], now: int) -> Generated | None:
+    def by_operator(self, message: Message, recipients: list[Recipient], reason: str) -> Generated | None:
         """The DSN for recipients that an operator bounced; None when nobody is to be told."""
-        made = self.for_change(message, None, recipients, [], now)
+        for recipient in recipients:
+            recipient.last_reply = recipient.last_reply or reason
+        made = self.for_change(message, None, recipients, [], self._clock.now_ms())
         return made[0] if made else None
 
     def _make(self, kind: str, message: Message, recipients: list[Recipient], headers: bytes, now: int) -> Generated:

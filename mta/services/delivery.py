@@ -129,7 +129,7 @@ class Delivery:
         """Every TICK seconds: opens connections for ready queues that have waited, forgets quiet sites."""
         now = self.clock.monotonic()
         forgotten = []
-        for name, site in self.sites.items():
+        for name, site in list(self.sites.items()):
             if site.queue.ready:
                 site.pump()
             elif site.queue.quiet() and now - site.queue.used_at > SITE_MEMORY:

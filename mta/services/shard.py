@@ -38,7 +38,7 @@ class Shard:
         self.spool = spool
         self.scheduler = Scheduler(spool, clock, deliverer, limit=live, content_memory=content_memory)
         self.scheduler.home = self
-        self.bounces = Bounces(spool, ids, hostname, give_up_after)
+        self.bounces = Bounces(spool, ids, clock, hostname, give_up_after)
         self.outcomes = Outcomes(spool, self.scheduler, retry, self.bounces, events, counters, clock)
 
     def start(self, on_failure: Callable[[SpoolFailed], None], on_commit: Callable[[float, int], None]) -> None:

@@ -10,9 +10,8 @@ from typing import Any
 from mta.clock import Clock
 from mta.errors import DataError
 from mta.log import EventLog
-from mta.model.message import Message, Recipient
+from mta.model.message import Message
 from mta.queue.admin import QueueAdmin, answer
-from mta.services.bounces import Generated
 from mta.services.control import Args
 from mta.services.delivery import Delivery
 from mta.services.shard import Shard
@@ -59,12 +58,8 @@ class QueueVerbs:
         self._admins = {shard.spool.shard: self._make(shard, delivery, events, clock) for shard in shards}
 
     def _make(self, shard: Shard, delivery: Delivery, events: EventLog, clock: Clock) -> QueueAdmin:
-        def make_dsn(message: Message, recipients: list[Recipient], reason: str) -> Generated | None:
-            for recipient in recipients:
-                recipient.last_reply = recipient.last_reply or reason
-            return shard.bounces.failed(message, recipients, clock.now_ms())
-
-        return QueueAdmin(shard.spool, LiveControl(shard, delivery, clock), clock, events.write, make_dsn=make_dsn)
+        control = LiveControl(shard, delivery, clock)
+        return QueueAdmin(shard.spool, control, clock, events.write, make_dsn=shard.bounces.by_operator)
 
     async def answer(self, verb: str, args: Args, shard: int) -> AsyncIterator[Row]:
         """The rows of a request; an edit's answer ends when the edit is committed. Raises MtaError."""

@@ -96,9 +96,17 @@ def test_edits_are_committed_counted_and_logged(shell: Shell) -> None:
     assert shell.events()[0]["reason"] == "asked for"
 
 
-def test_a_bounce_needs_the_server_and_an_unknown_message_is_data(shell: Shell) -> None:
-    code, _, err = shell.run("queue", "bounce", "--all")
-    assert (code, "needs the server" in err) == (os.EX_UNAVAILABLE, True)
+def test_a_bounce_puts_a_dsn_for_the_sender_into_the_queue(shell: Shell) -> None:
+    one = shell.rows("queue", "list", "--domain", "x.example")[0]["queue_id"]
+    assert shell.rows("queue", "bounce", one, "--reason", "left the company")[0]["done"]
+    [dsn] = [row for row in shell.rows("queue", "list") if row["sender"] == "MAILER-DAEMON"]
+    assert dsn["recipients"][0]["address"] == "fill@client.example"
+    assert "left the company" in shell.run("queue", "cat", dsn["queue_id"])[1]
+    [books] = shell.rows("audit")
+    assert (books["failed"], books["generated"], books["queued"], books["drift"]) == (1, 1, MESSAGES, 0)
+
+
+def test_an_unknown_message_is_data(shell: Shell) -> None:
     code, _, err = shell.run("queue", "show", "nonsense")
     assert (code, "not a queue id" in err) == (os.EX_DATAERR, True)
     code, _, err = shell.run("queue", "show", "06H0PNA5B4000")
