@@ -18,7 +18,7 @@ Each tick goes on from ``head`` (has a blocked domain got room again?) and then 
 from typing import Protocol
 
 from mta.clock import Clock
-from mta.model.message import Message, due_key, groups_of
+from mta.model.message import Message, due_key, groups_of, split_due_key
 from mta.queue.entry import Entry
 from mta.spool.protocol import Spool
 
@@ -86,6 +86,13 @@ class Scheduler:
             if content is not None:
                 self._room -= len(content)
             self._deliverer.take(entry)
+
+    def waits(self, key: bytes) -> bool:
+        """Whether the entry is in the ``due`` index under this very key, and nobody has made it live."""
+        if key[8:] in self._live:
+            return False
+        found = self._spool.due(key[:-1], split_due_key(key)[0], 1)
+        return bool(found) and found[0][0] == key
 
     def _pass_over(self, key: bytes, domain: str) -> None:
         """Left in ``due`` for later; should the cursors be past it already, they come back."""

@@ -244,7 +244,9 @@ class Outcomes:
     def _admit(self, generated: tuple[tuple[Message, bytes, list[tuple[bytes, str]]], ...]) -> None:
         self._counters.add(REPORTS, len(generated))
         for message, content, entries in generated:
-            self.scheduler.admit(message, content, entries, 0.0)
+            # The spool shows them since they were applied, so ``refill`` may have found them, and they may be gone.
+            waiting = [entry for entry in entries if self.scheduler.waits(entry[0])]
+            self.scheduler.admit(message, content, waiting, 0.0)
 
     def _tell_delayed(self, message: Message, warned: list[Recipient]) -> None:
         """The sender hears that these wait; why is what their last attempt met."""
