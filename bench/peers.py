@@ -8,7 +8,6 @@ through its own command.
 import os
 import pwd
 import re
-import shutil
 import subprocess
 import time
 from pathlib import Path
@@ -194,8 +193,3 @@ def master_cf(port: int) -> str:
         f"{service.format(port=port)} {kind} {private} - n {wake} {limit} {command}\n"
         for service, kind, private, wake, limit, command in _SERVICES
     )
-
-
-def remove(directory: Path) -> None:
-    """A peer's directory with all that is in it."""
-    shutil.rmtree(directory, ignore_errors=True)

@@ -20,6 +20,7 @@ from mta.errors import UnavailableError
 FIRST_PORT, LAST_PORT = 25_250, 29_999
 _GRACE = 5.0
 _next_port = FIRST_PORT
+_running: "set[Child]" = set()
 
 
 class Child:
@@ -41,6 +42,7 @@ class Child:
         self.ended: float | None = None
         self.cpu = 0.0
         self.status: int | None = None
+        _running.add(self)
 
     def reap(self) -> None:
         """After its end only: blocks until then."""
@@ -49,6 +51,7 @@ class Child:
         os.close(self.pidfd)
         self.ended, self.cpu = now, usage.ru_utime + usage.ru_stime
         self.status = self._process.returncode = os.waitstatus_to_exitcode(status)
+        _running.discard(self)
 
     def wait(self, deadline: float) -> bool:
         """Until it has ended (True) or the moment has come (False)."""
@@ -76,6 +79,12 @@ def await_first(children: Sequence[Child], deadline: float) -> Child | None:
     child = waiting[ready[0][0]]
     child.reap()
     return child
+
+
+def stop_all() -> None:
+    """Every child that still runs, wherever an interrupt left it."""
+    for child in list(_running):
+        child.stop()
 
 
 def free_port() -> int:

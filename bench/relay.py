@@ -20,7 +20,7 @@ from bench.machine import program
 from bench.measure import Place, RunFailed, latency, throughput, warm_up
 from bench.peers import Peer, Postfix, Straight
 from bench.plan import ESTIMATE_IS_LOW, POSTFIX, STRAIGHT, Cell, message_count, probe_count, warm_up_count
-from bench.process import free_port
+from bench.process import free_port, stop_all
 from mta.errors import MtaError, UnavailableError, UsageError
 
 _Kind = type[Straight] | type[Hermes] | type[Postfix] | type[Haraka] | type[Exim]
@@ -70,12 +70,14 @@ def present(names: Sequence[str], *, insist: bool) -> tuple[list[str], dict[str,
 
 @contextmanager
 def workplace(parent: Path) -> Iterator[Path]:
-    """A directory of our own that other users may walk through (Postfix runs under its own), removed at the end."""
+    """A directory of our own that other users may walk through (Postfix runs under its own), removed at the end, when
+    nothing that we started runs any more."""
     directory = Path(tempfile.mkdtemp(prefix="hermes-bench-", dir=parent))
     directory.chmod(0o755)
     try:
         yield directory
     finally:
+        stop_all()
         shutil.rmtree(directory, ignore_errors=True)
 
 

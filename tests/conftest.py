@@ -1,7 +1,7 @@
 """The extensions are built before the first test is imported; whole servers, sinks and name servers are fixtures.
 
-What a test starts with them ends with it, books balanced. The harness imports the extensions, so it is imported where it
-is used: on a fresh checkout they do not exist before ``pytest_configure``.
+What a test starts with them ends with it, books balanced. The harness imports the extensions, so it is imported where
+it is used: on a fresh checkout they do not exist before ``pytest_configure``.
 """
 
 from __future__ import annotations

@@ -46,7 +46,7 @@ from mta.services.control import ControlChannel
 from mta.services.delivery import TICK, Delivery, DeliverySettings
 from mta.services.gauges import Gauges
 from mta.services.naming import own_addresses, own_names
-from mta.services.reception import FAILED, Reception, ReceptionSettings
+from mta.services.reception import FAILING, Reception, ReceptionSettings
 from mta.services.shard import Shard
 from mta.services.verbs import QueueVerbs
 from mta.spool.protocol import Spool, SpoolFailed
@@ -243,7 +243,7 @@ class Worker:
 
     def _spool_failed(self, error: SpoolFailed) -> None:
         """A commit failed: nothing is taken or delivered any more, and the attendant starts us anew."""
-        self._reception.drain(FAILED)
+        self._reception.drain(FAILING)
         self._delivery.drain()
         self._delivery.abort()
         _log.error("%s", error)
@@ -265,7 +265,7 @@ class Worker:
 
     def _drained(self) -> None:
         loop = asyncio.get_running_loop()
-        busy = len(self._reception.sessions) + self._delivery.in_flight()
+        busy = self._reception.busy() + self._delivery.in_flight()
         if busy and loop.time() < self._drain_until:
             self._reception.drain()
             loop.call_later(0.02, self._drained)

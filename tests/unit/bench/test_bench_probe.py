@@ -17,7 +17,7 @@ from bench.peers import master_cf
 from bench.probe_sink import CPU, MARK, Arrivals, SinkSession, sequence_of
 from bench.probe_source import body
 from bench.process import Child, await_first, await_listener, free_port
-from bench.relay import kind_of, present
+from bench.relay import kind_of, present, workplace
 from mta.errors import UnavailableError, UsageError
 
 DIALOGUE = (
@@ -140,6 +140,15 @@ def test_a_child_tells_what_it_cost_and_a_stubborn_one_is_killed() -> None:
     assert stubborn.status is not None
     assert stubborn.status < 0
     stubborn.stop()
+
+
+def test_a_child_that_an_interrupt_left_behind_is_stopped_at_the_end(tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt), workplace(tmp_path) as place:  # noqa: PT012
+        (place / "file").write_text("x")
+        left = Child([sys.executable, "-c", "import signal; signal.pause()"])
+        raise KeyboardInterrupt
+    assert left.status is not None
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_what_does_not_listen_is_said_with_its_port() -> None:
