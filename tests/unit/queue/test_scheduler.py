@@ -1,7 +1,5 @@
 """The scheduler's two cursors, its bounds on memory, and what an operator may take back."""
 
-from collections.abc import AsyncIterator
-
 import pytest
 
 from mta.model.message import Message, due_key
@@ -91,8 +89,8 @@ class Bench:
 
 
 @pytest.fixture
-async def bench() -> AsyncIterator[Bench]:
-    yield Bench()
+async def bench() -> Bench:
+    return Bench()
 
 
 async def test_a_new_message_is_live_at_once_and_nothing_is_read(bench):
