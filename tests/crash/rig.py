@@ -62,6 +62,7 @@ class Server:
         self.config = directory / "mta.toml"
         self.stderr = directory / "mta.stderr"
         self.workers = workers
+        self.environment = ENVIRONMENT
         self._sink = sink
         self._process: subprocess.Popen[bytes] | None = None
         self.configure(settings)
@@ -75,13 +76,13 @@ class Server:
             f'[[listener]]\naddress = "127.0.0.1:{self.port}"\n{route}{retry}{settings}\n'
         )
 
-    def start(self, prefix: tuple[str, ...] = ()) -> None:
-        """Does not wait. ``prefix``: a command to run it under."""
+    def start(self) -> None:
+        """Does not wait."""
         with self.stderr.open("ab") as stderr:
             self._process = subprocess.Popen(
-                [*prefix, sys.executable, "-m", "mta", "--config", str(self.config), "run"],
+                [sys.executable, "-m", "mta", "--config", str(self.config), "run"],
                 cwd=ROOT,
-                env=ENVIRONMENT,
+                env=self.environment,
                 stdin=subprocess.DEVNULL,
                 stderr=stderr,
                 preexec_fn=die_with_us,
