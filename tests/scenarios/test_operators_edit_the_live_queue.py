@@ -84,7 +84,7 @@ def test_a_message_is_shown_as_it_is_stored(queued) -> None:
     stored = server.mta("queue", "cat", ann)
     assert stored.returncode == 0
     assert stored.stdout.startswith("Received: from client.example")
-    assert stored.stdout.endswith("\nOnce upon a time.\n")
+    assert stored.stdout.endswith("\nOnce upon a time.\r\n")
     listed = {row["queue_id"]: row for row in server.rows("queue", "list")}
     assert list(listed) == sorted(listed)
     assert {row["domain"]: row["total"] for row in server.rows("queue", "stats")} == {
