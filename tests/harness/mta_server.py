@@ -248,7 +248,7 @@ class MtaServer:
     def rows(self, *args: str) -> list[Row]:
         """What a command prints with ``--json``; it must succeed."""
         done = self.mta(*args, "--json")
-        assert done.returncode == 0, f"mta {' '.join(args)}: {done.stderr}"
+        assert done.returncode == 0, f"mta {' '.join(args)}: {done.stderr}{done.stdout}"
         return [json.loads(line) for line in done.stdout.splitlines()]
 
     def queue(self) -> list[Row]:

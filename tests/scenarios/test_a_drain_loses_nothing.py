@@ -1,4 +1,4 @@
-"""SIGTERM under load: exit 0, and every message that had its 250 is delivered, before the end or after the next start."""
+"""SIGTERM under load: exit 0, and every message with a 250 is delivered, before the end or after the next start."""
 
 import smtplib
 import threading
