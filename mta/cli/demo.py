@@ -11,7 +11,6 @@ import click
 
 from mta.cli.options import config_option
 
-
 _COUNT = click.IntRange(min=0, max=1_000_000)
 
 
