@@ -5,7 +5,7 @@ from mta_ext.headers cimport Headers
 
 cdef enum:
     PIECE = 262_144          # streamed pieces are at least this large, and no step of the parser is larger
-    KEPT_ROOM = 65_536       # a buffer up to this size waits for the session's next transaction
+    KEPT_ROOM = 16_384       # a buffer up to this size waits for the next transaction: an idle session costs little
 
 # What is wrong with the content, the gravest first; each is found whatever the segmentation.
 cdef enum Flaw:

@@ -15,9 +15,12 @@ cdef class LineSession:
 
     # Output: joined by take_output into one write
     cdef list _output
+    cdef Py_ssize_t _said            # its octets, as far as a protocol counts them
+    cdef Py_ssize_t _said_limit      # above it parsing waits for take_output and go_on
 
     # What the shell reads
     cdef readonly bint pending       # a decision is outstanding: input is kept, not parsed
+    cdef readonly bint choked        # input is kept because output above the limit was waiting
     cdef readonly bint closing       # write what is left, then close
     cdef readonly bint wants_tls
     cdef readonly unsigned long long progress   # grows with every command or phase: restarts the shell's deadline
@@ -35,3 +38,4 @@ cdef class LineSession:
     cdef void _drop(self, Py_ssize_t consumed) noexcept
     cpdef object feed(self, bytes data)
     cpdef bytes take_output(self)
+    cpdef bint go_on(self) except -1

@@ -1,7 +1,8 @@
 """The line engine: splits what is fed into lines or content and collects output. Sans-IO.
 
 Owns: the unread tail and the output of one session. Input is parsed in place on the octets that the loop read; only
-what cannot be parsed yet is copied. While a decision is pending, input is kept and not parsed.
+what cannot be parsed yet is copied. While a decision is pending, input is kept and not parsed; and so it is while
+output above a limit waits to be taken, so that a peer that sends much and reads nothing costs little.
 Never does: sockets, time, or anything about a particular protocol.
 
 Callbacks run while lines are being parsed, and may call any method of the session: what they feed waits behind what
@@ -11,6 +12,9 @@ is being parsed, and the tail that is being parsed is neither moved nor freed be
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from libc.stdlib cimport free, realloc
 from libc.string cimport memchr, memcpy, memmove
+
+cdef extern from "Python.h":
+    Py_ssize_t PY_SSIZE_T_MAX
 
 cdef enum:
     LF = 10
@@ -32,6 +36,7 @@ cdef class LineSession:
 
     def __cinit__(self):
         self._line_limit = 2048
+        self._said_limit = PY_SSIZE_T_MAX
         self._output = []
         self._behind = []
 
@@ -82,6 +87,7 @@ cdef class LineSession:
     cpdef bytes take_output(self):
         """All replies of this read in one piece; empty when there is nothing to write."""
         cdef bytes joined
+        self._said = 0
         if not self._output:
             return b""
         if len(self._output) == 1:
@@ -90,6 +96,13 @@ cdef class LineSession:
             joined = b"".join(self._output)
         self._output.clear()
         return joined
+
+    cpdef bint go_on(self) except -1:
+        """Parse on where output was too much; False when that was not the case."""
+        if not self.choked or self._said >= self._said_limit:
+            return False
+        self._resume()
+        return True
 
     cdef int _keep(self, const char *octets, Py_ssize_t length) except -1:
         cdef Py_ssize_t need = self._tail_length + length
@@ -150,13 +163,18 @@ cdef class LineSession:
                 return 0
 
     cdef int _parse(self, const char *octets, Py_ssize_t length, Py_ssize_t *consumed) except -1:
-        """Hand out lines and content until a decision is pending, the session closes, or input runs out.
+        """Hand out lines and content until a decision is pending, the session closes, output is too much, or input
+        runs out.
 
         ``consumed`` is right at any time, also when a hook raises: what raised counts as parsed.
         """
         cdef Py_ssize_t at = 0
         cdef Py_ssize_t step
+        self.choked = False
         while at < length and not self.pending and not self.closing:
+            if self._said >= self._said_limit:
+                self.choked = True
+                return 0
             if self._octets:
                 self._searched = 0
                 step = self._on_octets(octets + at, length - at)

@@ -56,6 +56,7 @@ cdef class SmtpServerSession(LineSession):
     cdef bint _asked_esmtp
     cdef readonly str hello_name
     cdef readonly bint esmtp
+    cdef readonly bint bye           # the peer said QUIT
     cdef Py_ssize_t _errors
 
     # The transaction

@@ -63,6 +63,9 @@ class SmtpServerSession(LineSession):
     def esmtp(self) -> bool:
         """The peer said EHLO."""
     @property
+    def bye(self) -> bool:
+        """The session ended because the peer said QUIT: it waits for nothing but the close."""
+    @property
     def in_content(self) -> bool:
         """Between 354 and the end of content: the shell applies the content deadline and minimum rate."""
     @property

@@ -77,6 +77,7 @@ cdef enum:
     FOUR = 52
     FIVE = 53
     COMMANDS = 19
+    OUTPUT_LIMIT = 65_536    # octets of replies; a read of pipelined EHLO commands asks for twenty times its own size
     PHASES = 8
 
 # -- Phases ----------------------------------------------------------------------------------------------------------
@@ -105,6 +106,7 @@ cdef class SmtpServerSession(LineSession):
         self._own_domain = hostname.lower()
         self.hello_name = ""
         self._line_limit = command_line
+        self._said_limit = OUTPUT_LIMIT
         self._recipient_limit = recipients
         self._error_limit = errors
         self._limits = Limits(message_size, content_line, header_section, hops, stream_above)
@@ -232,6 +234,7 @@ cdef class SmtpServerSession(LineSession):
         """Put a reply out. Permanent errors are counted; 421, whoever says it, is the last word."""
         cdef const char *octets = PyBytes_AS_STRING(reply)
         self._output.append(reply)
+        self._said += PyBytes_GET_SIZE(reply)
         if octets[0] == FIVE:
             self._errors += 1
             if self._errors > self._error_limit and not self.closing:
@@ -463,6 +466,7 @@ cdef int _noop(SmtpServerSession self, const char *text, Py_ssize_t length) exce
 cdef int _quit(SmtpServerSession self, const char *text, Py_ssize_t length) except -1:
     if length:
         return self._say(BAD_ARGUMENT)
+    self.bye = True
     self._say(BYE)
     return self._close()
 

@@ -1,7 +1,8 @@
 """One timer for all connections of a process: a wheel of one-second buckets.
 
 Owns: who is looked at when. Never does: close or write; the watched object decides in ``check``. A connection is
-in one bucket at a time and is looked at when that comes up, so neither a command nor a read touches a timer.
+in one bucket at a time and is looked at when that comes up, so neither a command nor a read touches a timer. It is
+taken out when it is gone: of thousands of short connections a second none is kept until its deadline.
 Loop thread only. Deadlines are late by up to one tick (1 s), never early.
 """
 
@@ -12,21 +13,26 @@ TICK = 1.0
 
 
 class Watched(Protocol):
-    """Something with a deadline."""
+    """Something with a deadline. ``bucket`` belongs to the wheel; 0: it is not watched."""
+
+    bucket: int
 
     def check(self, now: float) -> float:
         """Called when the time last asked for has come (monotonic seconds): acts if its deadline has passed, and
-        gives when to look again; 0 stops the watching."""
+        gives when to look again; 0 leaves that as it is, which is never unless ``check`` called ``watch``."""
 
 
 class Wheel:
-    """``watch`` puts an object in; it leaves by answering 0."""
+    """``watch`` puts an object in, or moves it; it leaves by answering 0, or by ``forget``."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
-        self._buckets: dict[int, list[Watched]] = {}
+        self._buckets: dict[int, set[Watched]] = {}
         self._turned = int(loop.time())
         self._handle: asyncio.TimerHandle | None = None
+
+    def __len__(self) -> int:
+        return sum(map(len, self._buckets.values()))
 
     def start(self) -> None:
         self._handle = self._loop.call_later(TICK, self._turn)
@@ -38,8 +44,17 @@ class Wheel:
 
     def watch(self, item: Watched, at: float) -> None:
         """``at``: monotonic seconds of the loop's clock; past moments come up at the next tick."""
-        bucket = max(int(at) + 1, self._turned + 1)
-        self._buckets.setdefault(bucket, []).append(item)
+        self.forget(item)
+        item.bucket = max(int(at) + 1, self._turned + 1)
+        self._buckets.setdefault(item.bucket, set()).add(item)
+
+    def forget(self, item: Watched) -> None:
+        """Out of the wheel, and out of memory as far as this is concerned. Idempotent."""
+        if item.bucket:
+            bucket = self._buckets.get(item.bucket)
+            if bucket is not None:
+                bucket.discard(item)
+            item.bucket = 0
 
     def _turn(self) -> None:
         self._handle = self._loop.call_later(TICK, self._turn)
@@ -47,6 +62,15 @@ class Wheel:
         while self._turned < int(now):
             self._turned += 1
             for item in self._buckets.pop(self._turned, ()):
-                again = item.check(now)
-                if again:
-                    self.watch(item, again)
+                item.bucket = 0
+                self._look(item, now)
+
+    def _look(self, item: Watched, now: float) -> None:
+        """A bug in one connection must not cost the others their deadlines."""
+        try:
+            again = item.check(now)
+        except Exception as error:
+            self._loop.call_exception_handler({"message": f"deadline of {item!r}", "exception": error})
+            return
+        if again:
+            self.watch(item, again)

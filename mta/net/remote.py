@@ -56,11 +56,13 @@ class RemoteConnection(asyncio.Protocol):
         "_socket",
         "_wheel",
         "address",
+        "bucket",
         "connect_seconds",
         "gone",
         "handshake",
         "host",
         "idle",
+        "protocol",
         "sent",
         "session",
         "transport",
@@ -75,7 +77,9 @@ class RemoteConnection(asyncio.Protocol):
         self._progress = 0
         self._since = 0.0
         self._filling = False
+        self.bucket = 0
         self.session = SmtpClientSession(self, ehlo_name, lmtp=lmtp)
+        self.protocol = "LMTP" if lmtp else "ESMTP"
         self.host = host
         self.address = ""
         self.connect_seconds = 0.0
@@ -123,6 +127,7 @@ class RemoteConnection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.gone = True
+        self._wheel.forget(self)
         self.session.eof()
         self._owner.closed(self)
 

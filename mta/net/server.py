@@ -13,14 +13,16 @@ from mta_ext.smtp_server import SmtpServerSession
 
 #: Octets of input kept while a decision is pending, before reading stops.
 INPUT_HIGH = 65_536
-#: Octets of replies that a client may leave unread before we stop reading from it.
+#: Octets of replies that a client may leave unread before its commands wait (see also the session's own limit).
 OUTPUT_HIGH = 32_768
-#: Seconds that a connection may take to close after our last word.
-LINGER = 10.0
+#: Seconds that a connection may take to close after our last word. Meanwhile what still comes is thrown away: a socket
+#: closed over unread input is reset, and the last word lost with it.
+LINGER = 5.0
 
 
 class Deadlines(NamedTuple):
-    """Absolute limits of a phase in seconds; ``rate`` (octets/s) extends the time for content by what arrived."""
+    """Limits of a phase in seconds. What arrives of a content buys time at ``rate`` (octets/s), up to ``content``
+    seconds from now: a fast beginning is no right to a slow end."""
 
     command: float
     content: float
@@ -28,18 +30,27 @@ class Deadlines(NamedTuple):
 
 
 class SmtpServerConnection(asyncio.Protocol):
-    """One connection. ``opened(connection, peer)`` makes the session, or gives a last word for who is not let in."""
+    """One connection. ``opened(connection, peer)`` makes the session, or gives a last word for who is not let in.
+
+    ``leaving``: our last word is said. Reading stops for one of three reasons, and goes on when none is left: the
+    client does not read (``_full``), the spool is behind (``_stalled``), or a decision is pending on much input.
+    """
 
     __slots__ = (
         "_closed",
         "_deadlines",
+        "_due",
+        "_ended",
+        "_full",
         "_held",
         "_opened",
-        "_phase_at",
         "_progress",
+        "_seen",
         "_stalled",
         "_wheel",
+        "bucket",
         "gone",
+        "leaving",
         "session",
         "transport",
     )
@@ -55,11 +66,18 @@ class SmtpServerConnection(asyncio.Protocol):
         self._closed = closed
         self._wheel = wheel
         self._deadlines = deadlines
+        self._due = 0.0
         self._progress = 0
-        self._phase_at = 0.0
+        self._seen = 0
         self._held = False
+        self._full = False
         self._stalled = False
+        self._ended = False
+        self.bucket = 0
         self.gone = False
+        self.leaving = False
+
+    # What the loop calls.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.Transport, transport)  # uvloop's is none by inheritance
@@ -74,35 +92,65 @@ class SmtpServerConnection(asyncio.Protocol):
         self.session = session
         self.transport.set_write_buffer_limits(high=OUTPUT_HIGH)
         session.greet()
-        self._phase_at = now = asyncio.get_running_loop().time()
+        now = asyncio.get_running_loop().time()
+        self._due = now + self._deadlines.command
         self._wheel.watch(self, now + self._deadlines.command / 8)
         self.pump()
 
     def data_received(self, data: bytes) -> None:
-        session = self.session
-        session.feed(data)
-        output = session.take_output()
-        if output:
-            self.transport.write(output)
-        if session.closing:
-            self._leave()
-        elif session.buffered > INPUT_HIGH and not self._held:
-            self._held = True
-            self.transport.pause_reading()
+        if not self.leaving:
+            self.session.feed(data)
+            self.pump()
+
+    def pause_writing(self) -> None:
+        """The client does not read: nothing more is taken from it until it does."""
+        self._full = True
+
+    def resume_writing(self) -> None:
+        self._full = False
+        self.pump()
+
+    def eof_received(self) -> bool:
+        """A client that only stops sending still gets the answers to what it sent (``printf … | nc``)."""
+        if self.gone or self.leaving:
+            return False
+        self._ended = True
+        return self.session.pending or self.session.choked
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if not self.gone:
+            self.gone = True
+            self._wheel.forget(self)
+            self.session.eof()
+            self._closed(self)
+
+    # What the handler calls.
 
     def pump(self) -> None:
-        """Writes what the session has to say; called by whoever settled its decision."""
-        if self.gone:
+        """Writes what the session has to say, and lets it go on as far as the client reads; called by whoever settled
+        its decision."""
+        if self.gone or self.leaving:
             return
         session = self.session
-        output = session.take_output()
-        if output:
-            self.transport.write(output)
-        if session.closing:
-            self._leave()
-        elif self._held and not self._stalled and session.buffered <= INPUT_HIGH:
-            self._held = False
-            self.transport.resume_reading()
+        while True:
+            output = session.take_output()
+            if output:
+                self.transport.write(output)  # perhaps pause_writing from in there
+            if session.closing:
+                self._leave(linger=not session.bye)
+                return
+            if self._full or not session.go_on():
+                break
+        if self._ended and not session.pending and not session.choked:
+            self._leave(linger=False)
+            return
+        held = self._full or self._stalled or session.buffered > INPUT_HIGH
+        if held != self._held:
+            self._held = held
+            if held:
+                self.transport.pause_reading()
+            else:
+                self.transport.resume_reading()
 
     def answer(self, reply: bytes) -> None:
         """Settles the pending decision of the session. Harmless after the connection is gone."""
@@ -111,11 +159,8 @@ class SmtpServerConnection(asyncio.Protocol):
             self.pump()
 
     def hold(self) -> None:
-        """Stop reading: the spool is behind with this connection's content."""
+        """Stop reading: the spool is behind with this content. Called while the session is fed; ``pump`` follows."""
         self._stalled = True
-        if not self._held and not self.gone:
-            self._held = True
-            self.transport.pause_reading()
 
     def release(self) -> None:
         """Read on after ``hold``."""
@@ -124,52 +169,44 @@ class SmtpServerConnection(asyncio.Protocol):
 
     def shut(self, reply: bytes) -> None:
         """Says a last word and closes."""
-        if not self.gone:
+        if not self.gone and not self.leaving:
+            idle = self.session.idle
             self.session.shut(reply)
-            self.pump()
+            self.transport.write(self.session.take_output())
+            self._leave(linger=not idle)
 
-    def pause_writing(self) -> None:
-        """The client does not read: nothing more is taken from it until it does."""
-        self.hold()
+    # The end.
 
-    def resume_writing(self) -> None:
-        self.release()
-
-    def eof_received(self) -> bool:
-        return False
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        if hasattr(self, "session"):
-            self.session.eof()
-            self.gone = True
-            self._closed(self)
-
-    def _leave(self) -> None:
-        """The session has said its last word. The transport flushes it; a peer that never reads is cut off later."""
-        if not self.transport.is_closing():
+    def _leave(self, *, linger: bool) -> None:
+        """The last word is said. The transport flushes it; a peer that never reads, or never closes, is cut off."""
+        self.leaving = True
+        self._wheel.watch(self, asyncio.get_running_loop().time() + LINGER)
+        if not linger or self._ended:
             self.transport.close()
-        self._phase_at = asyncio.get_running_loop().time()
+            return
+        self.transport.write_eof()
+        if self._held:
+            self._held = False
+            self.transport.resume_reading()
 
     def check(self, now: float) -> float:
         """Deadline of the phase, see ``mta.net.deadlines``. Octets alone do not move it, completed commands do."""
         if self.gone:
             return 0.0
+        if self.leaving:
+            self.transport.abort()
+            return 0.0
         session = self.session
-        if self.transport.is_closing():
-            due = self._phase_at + LINGER
-            if now >= due:
-                self.transport.abort()
-                return 0.0
-            return due
+        allowed = self._deadlines.content if session.in_content else self._deadlines.command
+        arrived = session.content_octets
         if session.progress != self._progress:
             self._progress = session.progress
-            self._phase_at = now
-        allowed = self._deadlines.command
-        if session.in_content:
-            allowed = self._deadlines.content + session.content_octets / self._deadlines.rate
-        due = self._phase_at + allowed
-        if now < due or session.pending:
+            self._due = now + allowed
+        elif session.in_content:
+            self._due = min(self._due + (arrived - self._seen) / self._deadlines.rate, now + allowed)
+        self._seen = arrived
+        if now < self._due or session.pending or self._stalled:
             # Progress is noticed only here, so look often enough for the deadline to be at most an eighth late.
-            return max(min(due, now + allowed / 8), now + 1.0)
+            return max(min(self._due, now + allowed / 8), now + 1.0)
         self.shut(b"421 4.4.2 too slow, closing the connection\r\n")
-        return now + LINGER
+        return 0.0

@@ -118,7 +118,7 @@ class Delivery:
         problem = Problem(kind, status=error.status, text=error.text)
         for entry in entries:
             if not entry.dropped:
-                entry.home.outcomes.failed_whole(entry, "", problem)
+                entry.home.outcomes.failed_whole(entry, "", "", problem)
 
     def spawn(self, job: "asyncio.coroutines.Coroutine[None, None, None]") -> None:  # type: ignore[name-defined]
         task = asyncio.get_running_loop().create_task(job)
@@ -205,8 +205,9 @@ class SiteDelivery:
         if left > 0 and not queue.connections:
             until = clock.now_ms() + int(left * 1000)
             return {"waiting_for": "suspension", "until": until, "detail": f"{queue.name}: {queue.reason}"}
-        if queue.connections >= queue.limit:
-            detail = f"{queue.connections} of {queue.limit} connections to {queue.name} are busy"
+        busy = self._delivery.shares.total(self._row) if self._row >= 0 else queue.connections
+        if busy >= queue.limit:
+            detail = f"{busy} of {queue.limit} connections to {queue.name} are busy"
             return {"waiting_for": "the connection limit", "detail": f"{detail}, {len(queue.ready)} in line"}
         return {"waiting_for": "a connection", "detail": f"{len(queue.ready)} in line for {queue.name}"}
 
@@ -256,7 +257,7 @@ class SiteDelivery:
         limit = remote.session.size_limit
         if limit and message.size > limit:
             problem = Problem(Kind.TOO_LARGE, status="5.3.4", text=f"{message.size} octets, the remote takes {limit}")
-            entry.home.outcomes.failed_whole(entry, remote.host, problem)
+            entry.home.outcomes.failed_whole(entry, self.queue.name, remote.host, problem)
             return False
         content: bytes | Iterator[bytes] | None = entry.content
         if content is None:
@@ -420,4 +421,4 @@ class SiteDelivery:
         for _ in range(count):
             entry = ready.popleft()
             if not entry.dropped:
-                entry.home.outcomes.failed_whole(entry, host, problem)
+                entry.home.outcomes.failed_whole(entry, queue.name, host, problem)

@@ -29,6 +29,7 @@ _log = logging.getLogger("mta.reception")
 
 TOO_MANY = b"421 4.3.2 too many connections, try again later\r\n"
 DRAINING = b"421 4.3.2 shutting down, try again later\r\n"
+FAILING = b"421 4.3.2 storage trouble, try again later\r\n"
 FAILED = b"451 4.3.0 the message could not be stored, try again later\r\n"
 DISK_LOW = b"452 4.3.1 out of disk space, try again later\r\n"
 NO_RELAY = b"550 5.7.1 relaying denied\r\n"
@@ -78,7 +79,7 @@ class Reception:
         self.clock = clock
         self.sessions: dict[SmtpServerConnection, ReceptionSession] = {}
         self.clients: Counter[str] = Counter()
-        #: What new transactions are answered with instead of being taken: draining, spool failed. None: all is well.
+        #: The 421 for new connections and transactions: draining, spool failed. None: all is well.
         self.refusal: bytes | None = None
         self._space_until = 0.0
         self._space = True
@@ -88,7 +89,7 @@ class Reception:
         address = peer[0]
         settings = self.settings
         if self.refusal is not None:
-            return DRAINING
+            return self.refusal
         if len(self.sessions) >= settings.connections or self.clients[address] >= settings.connections_per_client:
             return TOO_MANY
         self.clients[address] += 1
@@ -129,11 +130,15 @@ class Reception:
             self._space = self.spool.free_octets() > 0
         return None if self._space else DISK_LOW
 
+    def busy(self) -> int:
+        """Connections that have not heard our last word yet."""
+        return sum(not connection.leaving for connection in self.sessions)
+
     def drain(self, reply: bytes = DRAINING) -> None:
         """Takes nothing new; idle connections are closed now, the others after their transaction."""
         self.refusal = reply
         for connection, handler in list(self.sessions.items()):
-            if handler.session.idle:
+            if handler.session.idle and not connection.leaving:
                 connection.shut(reply)
 
 
@@ -185,9 +190,7 @@ class ReceptionSession:
         reception = self._reception
         refusal = reception.refusal_now()
         if refusal is not None:
-            if refusal is not DISK_LOW:
-                self._connection.shut(refusal)
-            return refusal
+            return refusal  # the session closes after a 421
         self._reverse_path = reverse_path
         self._eight_bit = eight_bit
         self._recipients = []

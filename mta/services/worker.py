@@ -33,7 +33,6 @@ from mta.metrics.layout import (
     COMMIT_SECONDS_HANDLE,
     LEDGER_DRIFT,
 )
-from mta.model.spoolid import IdSource
 from mta.net.deadlines import Wheel
 from mta.net.remote import RemoteDeadlines
 from mta.net.server import Deadlines, SmtpServerConnection
@@ -47,7 +46,7 @@ from mta.services.control import ControlChannel
 from mta.services.delivery import TICK, Delivery, DeliverySettings
 from mta.services.gauges import Gauges
 from mta.services.naming import own_addresses, own_names
-from mta.services.reception import FAILED, Reception, ReceptionSettings
+from mta.services.reception import FAILING, Reception, ReceptionSettings
 from mta.services.shard import Shard
 from mta.services.verbs import QueueVerbs
 from mta.spool.protocol import Spool, SpoolFailed
@@ -120,7 +119,6 @@ class Worker:
     def _build(self) -> None:
         """Everything that has no socket yet."""
         config, orders, clock = self._config, self._orders, self._clock
-        ids = IdSource(orders.worker, clock)
         delivery = config.delivery
         retry = RetryPolicy(delivery.retry_after, delivery.give_up_after, delivery.warn_after, random.random)
         self._delivery = Delivery(
@@ -130,7 +128,6 @@ class Worker:
             self._shards.append(
                 Shard(
                     open_spool(config, number),
-                    ids,
                     retry,
                     self._delivery,
                     self._events,
@@ -157,7 +154,9 @@ class Worker:
             limits.connections_per_client,
         )
         relay = RelayPolicy(config.relay.networks, config.relay.domains)
-        self._reception = Reception(settings, relay, own.spool, own.scheduler, ids, self._events, self._counters, clock)
+        self._reception = Reception(
+            settings, relay, own.spool, own.scheduler, own.ids, self._events, self._counters, clock
+        )
 
     def _delivery_settings(self) -> DeliverySettings:
         delivery = self._config.delivery
@@ -244,7 +243,7 @@ class Worker:
 
     def _spool_failed(self, error: SpoolFailed) -> None:
         """A commit failed: nothing is taken or delivered any more, and the attendant starts us anew."""
-        self._reception.drain(FAILED)
+        self._reception.drain(FAILING)
         self._delivery.drain()
         self._delivery.abort()
         _log.error("%s", error)
@@ -266,7 +265,7 @@ class Worker:
 
     def _drained(self) -> None:
         loop = asyncio.get_running_loop()
-        busy = len(self._reception.sessions) + self._delivery.in_flight()
+        busy = self._reception.busy() + self._delivery.in_flight()
         if busy and loop.time() < self._drain_until:
             self._reception.drain()
             loop.call_later(0.02, self._drained)

@@ -253,6 +253,11 @@ class MtaServer:
         assert status == 200, body
         return [json.loads(line) for line in body.splitlines()]
 
+    def why(self, queue_id: str) -> list[Row]:
+        """As ``mta why``, over the admin socket; [] when it is not in the queue."""
+        status, body = self.request("GET", f"/api/v1/why/{queue_id}")
+        return [json.loads(line) for line in body.splitlines()] if status == 200 else []
+
     def audit(self) -> Row:
         """``mta audit``: the ledger must balance, exactly. Works up and down."""
         [row] = self.rows("audit")
