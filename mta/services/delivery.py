@@ -448,8 +448,10 @@ class SiteDelivery:
         """No host took a connection. With others alive the site goes on with those; else all that is ready waits."""
         queue = self.queue
         now = self._delivery.clock.monotonic()
+        if now >= queue.paused_until:  # the other connections of the same attempt have nothing new to say
+            pause = self._delivery.settings.pause
+            _log.warning("%s: %s; no new connection for %g s", queue.name, problem.text, pause)
         queue.pause(now + self._delivery.settings.pause, problem.text)
-        _log.warning("%s: %s; no new connection for %g s", queue.name, problem.text, self._delivery.settings.pause)
         if queue.connections:
             return
         ready, count = queue.ready, len(queue.ready)
