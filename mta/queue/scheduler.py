@@ -80,6 +80,8 @@ class Scheduler:
         now = self._clock.monotonic()
         several = len(message.recipients) > 1
         for key, domain in entries:
+            if key[8:] in self._live:
+                continue  # a refill was faster
             if domain in self._blocked or not self._has_room(domain):
                 self._pass_over(key, domain)
                 continue

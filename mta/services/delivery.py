@@ -161,6 +161,12 @@ class Delivery:
             return row | {"waiting_for": "its turn", "detail": "no connection was needed yet"}
         return row | site.constraint(self.clock)
 
+    def lift_suspensions(self) -> None:
+        """Sites whose hosts were all in trouble may be tried again at once."""
+        for site in self.sites.values():
+            site.queue.succeeded()
+            site.shunned.clear()
+
     def in_flight(self) -> int:
         """Transactions with a remote that have no outcome yet."""
         return sum(remote.session.outstanding for site in self.sites.values() for remote in site.members)

@@ -242,9 +242,13 @@ class Outcomes:
         return False
 
     def _admit(self, generated: tuple[tuple[Message, bytes, list[tuple[bytes, str]]], ...]) -> None:
+        """DSNs are committed. Reads have shown them since the change was applied, so a refill may have found one
+        already, and an operator may have moved it: only what waits as it was made is made live here."""
         self._counters.add(REPORTS, len(generated))
         for message, content, entries in generated:
-            self.scheduler.admit(message, content, entries, 0.0)
+            stored = self._spool.load(message.id)
+            if stored is not None and stored.recipients[0].due == message.recipients[0].due:
+                self.scheduler.admit(message, content, entries, 0.0)
 
     def _tell_delayed(self, message: Message, warned: list[Recipient]) -> None:
         """The sender hears that these wait; why is what their last attempt met."""

@@ -93,12 +93,18 @@ class DiskSpool:
             preallocate=self._preallocate,
             lock_wait=self._lock_wait,
         )
-        self._resident = ResidentMap(self._directory / DATA_FILE)
+        try:
+            self._files.prove_writable()
+        except StorageError:
+            self._files.close()
+            raise
+        data_file = self._directory / DATA_FILE
+        self._resident = ResidentMap(data_file)
         self._trimming = self._loop.call_later(INTERVAL, self._trim)
         self._reader = Reader(self._files)
         self._ledger = self._reader.ledger()
         self._space = FreeSpace(
-            self._directory, self._clock, self._free_space, self._files.map_size, self._reader.used_octets
+            data_file, self._clock, self._free_space, self._files.map_size, self._reader.used_octets
         )
         self._thread = SyncThread(
             self._loop,

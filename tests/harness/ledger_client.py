@@ -33,6 +33,7 @@ class Load:
     seed: int = 1
     pause: float = 0.05
     largest: int = 2 << 20
+    smallest: int = 1 << 10
     domains: int = 3
     prefix: str = "m"
 
@@ -72,8 +73,9 @@ class Clients:
             size = int(8192 * 16 ** self._random.random())
         if kind > 0.985:
             size = self._random.randrange(128 << 10, max(limit, 129 << 10))
+        size = min(max(size, self.load.smallest), limit)
         start = self._random.randrange(len(self._text) - limit)
-        return self._text[start : start + min(size, limit)].strip(b"\r\n")
+        return self._text[start : start + size].strip(b"\r\n")
 
     async def connection(self) -> None:
         """One connection after the other until told to stop."""

@@ -41,21 +41,21 @@ def picture(addresses: dict[str, str]) -> Lines:
     """The route: author, Athena, Hermes, Arlington in a row, the DNS below Hermes."""
     boxes = [
         box(["Ada", "the author"], 14),
-        box(["Athena", addresses["athena"]], 20),
-        box(["Hermes", addresses["hermes"]], 20, below=True),
-        box(["Arlington", addresses["arlington"]], 20),
+        box(["Athena", addresses["athena"]], 19),
+        box(["Hermes", addresses["hermes"]], 19, below=True),
+        box(["Arlington", addresses["arlington"]], 19),
     ]
     joints = [["     ", f"  {n}  ", "────▶", "     "] for n in ("1", "2", "4")]
     for row in range(4):
         yield "  " + "".join(part[row] for pair in zip(boxes, [*joints, [""] * 4], strict=True) for part in pair)
-    at = 2 + 14 + 5 + 20 + 5 + 9
-    yield f"{'':{at}}│ 3  who takes mail for minasi.example?"
-    dns = box(["DNS", addresses["dns"]], 20, above=True)
+    at = 2 + 14 + 5 + 19 + 5 + 9
+    yield f"{'':{at}}│ 3  MX of minasi.example?"
+    dns = box(["DNS", addresses["dns"]], 19, above=True)
     yield from (f"{'':{at - 9}}{line}" for line in dns)
 
 
 def box(texts: Sequence[str], width: int, *, below: bool = False, above: bool = False) -> list[str]:
-    """Lines of a box with a centred text; ``below`` and ``above``: a line leaves it there, from its tenth column."""
+    """Lines of a box with a centred text; ``below`` and ``above``: a line leaves it there."""
     edges = ["─" * (width - 2)] * 2
     if above:
         edges[0] = edges[0][:8] + "┴" + edges[0][9:]

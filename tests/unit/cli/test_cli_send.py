@@ -116,6 +116,7 @@ def test_refused_recipients_are_named_and_decide_the_exit_code(
 def test_no_server_is_69_and_an_empty_message_65(
     capsys: pytest.CaptureFixture[str], server: Server, letter: Path
 ) -> None:
+    server.shutdown()  # the polling thread would keep the socket alive for a moment
     server.server_close()
     code, _, err = send(capsys, "-t", "a@b.example", "--server", server.address, str(letter))
     assert (code, "is the server running?" in err) == (os.EX_UNAVAILABLE, True)
