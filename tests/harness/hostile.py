@@ -1,4 +1,4 @@
-"""What scenarios with bad clients need: a raw client, a good one beside it, and the worker's footprint before and after.
+"""What scenarios with bad clients need: a raw client, a good one beside it, and the worker's footprint.
 
 Owns: sockets that say octets and read replies, nothing in between; what /proc tells of a worker. Never does: SMTP.
 """
@@ -160,7 +160,8 @@ class Footprint:
 
     def _open_files(self) -> list[str]:
         folder = Path(f"/proc/{self.worker.pid}/fd")
-        return [f"{len(list(folder.iterdir()))} for {self.descriptors}", *(os.readlink(link) for link in folder.iterdir())]
+        links = [os.readlink(link) for link in folder.iterdir()]
+        return [f"{len(links)} for {self.descriptors}", *links]
 
 
 def close_all(clients: Iterable[Raw]) -> None:

@@ -5,7 +5,9 @@ import pytest
 from tests.harness.hostile import CONTENT, ENVELOPE, Raw, good_client
 
 REFUSED = "550 5.5.2 CR and LF may only come together"
-SMUGGLED = b"MAIL FROM:<ceo@athena.example>\r\nRCPT TO:<bob@arlington.example>\r\nDATA\r\nSubject: smuggled\r\n\r\n.\r\n"
+SMUGGLED = (
+    b"MAIL FROM:<ceo@athena.example>\r\nRCPT TO:<bob@arlington.example>\r\nDATA\r\nSubject: smuggled\r\n\r\n.\r\n"
+)
 
 COMMANDS = {
     "LF": b"NOOP\n",
