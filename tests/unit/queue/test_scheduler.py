@@ -160,14 +160,9 @@ async def test_a_domain_without_room_holds_up_no_other_and_keeps_its_order(bench
 
 async def test_room_that_comes_in_the_middle_of_a_look_lets_nobody_overtake(bench):
     await bench.queue(*(make_message(number, due=number) for number in (1, 2, 3)))
-<<<<<<< HEAD
     room = iter([False, True, False])
     bench.deliverer.has_room = lambda domain, free: next(room, True)
     bench.scheduler.refill()
-=======
-    room = iter([False, False])
-    bench.deliverer.has_room = lambda domain, free: next(room, True)
->>>>>>> main
     bench.scheduler.refill()
     assert bench.deliverer.ids() == [], "2 and 3 are behind 1"
     for _ in range(4):

@@ -60,39 +60,24 @@ def site_of(delivery: Delivery) -> SiteDelivery:
 async def test_a_site_takes_as_many_entries_as_its_line_may_have(delivery):
     site = site_of(delivery)
     for number in range(READY_LIMIT):
-<<<<<<< HEAD
         assert delivery.has_room("a.example", FREE)
         site.queue.ready.append(entry(number))
     assert not delivery.has_room("a.example", FREE)
     site.queue.ready.popleft()
     assert delivery.has_room("a.example", FREE)
-=======
-        assert delivery.has_room("a.example", 1000)
-        site.queue.ready.append(entry(number))
-    assert not delivery.has_room("a.example", 1000)
-    site.queue.ready.popleft()
-    assert delivery.has_room("a.example", 1000)
->>>>>>> main
 
 
 async def test_a_paused_site_takes_nothing_until_its_pause_is_over(delivery):
     site_of(delivery).queue.pause(160.0, "connection refused")
-<<<<<<< HEAD
     assert not delivery.has_room("a.example", FREE)
     delivery.clock.seconds = 160.0
     assert delivery.has_room("a.example", FREE)
-=======
-    assert not delivery.has_room("a.example", 1000)
-    delivery.clock.seconds = 160.0
-    assert delivery.has_room("a.example", 1000)
->>>>>>> main
 
 
 async def test_a_paused_site_with_a_connection_left_goes_on(delivery):
     queue = site_of(delivery).queue
     queue.connections = 1
     queue.pause(160.0, "the other host refused")
-<<<<<<< HEAD
     assert delivery.has_room("a.example", FREE)
 
 
@@ -101,21 +86,11 @@ async def test_a_line_is_never_longer_than_what_is_left_over(delivery):
     site.queue.ready.append(entry(1))
     assert delivery.has_room("a.example", 2)
     assert not delivery.has_room("a.example", 1)
-=======
-    assert delivery.has_room("a.example", 1000)
->>>>>>> main
 
 
 async def test_so_many_wait_for_one_look_up_and_no_more(delivery):
     for number in range(RESOLVING):
-<<<<<<< HEAD
         assert delivery.has_room("b.example", FREE)
         delivery.take(entry(number, "b.example"))
     assert not delivery.has_room("b.example", FREE)
     assert delivery.has_room("c.example", FREE)
-=======
-        assert delivery.has_room("b.example", 1000)
-        delivery.take(entry(number, "b.example"))
-    assert not delivery.has_room("b.example", 1000)
-    assert delivery.has_room("c.example", 1000)
->>>>>>> main
