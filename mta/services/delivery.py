@@ -266,7 +266,7 @@ class SiteDelivery:
             _log.error("%s: message %s: %r", self.queue.name, format_id(entry.spool_id), error, exc_info=error)
             entry.in_flight = False
             problem = Problem(Kind.LOST, status="4.3.0", text=f"internal error: {error}")
-            entry.home.outcomes.failed_whole(entry, remote.host, problem)
+            entry.home.outcomes.failed_whole(entry, self.queue.name, remote.host, problem)
             return False
 
     def _give(self, remote: RemoteConnection, entry: Entry) -> bool:

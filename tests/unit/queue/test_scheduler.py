@@ -1,4 +1,4 @@
-"""The scheduler's two cursors, its bounds on memory, and what an operator may take back."""
+"""How the scheduler reads what is due, its bounds on memory, and what an operator may take back."""
 
 import pytest
 
@@ -160,8 +160,9 @@ async def test_a_domain_without_room_holds_up_no_other_and_keeps_its_order(bench
 
 async def test_room_that_comes_in_the_middle_of_a_look_lets_nobody_overtake(bench):
     await bench.queue(*(make_message(number, due=number) for number in (1, 2, 3)))
-    room = iter([False, False])
+    room = iter([False, True, False])
     bench.deliverer.has_room = lambda domain, free: next(room, True)
+    bench.scheduler.refill()
     bench.scheduler.refill()
     assert bench.deliverer.ids() == [], "2 and 3 are behind 1"
     for _ in range(4):
@@ -169,7 +170,7 @@ async def test_room_that_comes_in_the_middle_of_a_look_lets_nobody_overtake(benc
     assert bench.deliverer.ids() == [1, 2, 3]
 
 
-async def test_what_is_passed_over_behind_the_cursors_is_found_before_the_next_rescan(bench):
+async def test_what_is_passed_over_behind_what_was_read_is_found_before_the_next_rescan(bench):
     await bench.queue(make_message(5, due=900))
     bench.scheduler.refill()
     bench.deliverer.full = {"slow.example"}
@@ -206,8 +207,16 @@ async def test_a_deferred_entry_comes_back_at_its_time_and_not_before(bench):
     assert bench.deliverer.ids() == [1, 1]
 
 
-async def test_an_entry_behind_the_cursors_is_found_at_the_next_rescan(bench):
-    """The wall clock was set back: what comes now is due before what was read."""
+async def test_when_the_wall_clock_was_set_back_what_is_due_by_it_is_found(bench):
+    await bench.queue(make_message(2, due=900))
+    bench.scheduler.refill()
+    bench.clock.ms = 500
+    await bench.queue(make_message(3, due=100))
+    bench.scheduler.refill()
+    assert bench.deliverer.ids() == [2, 3]
+
+
+async def test_an_entry_behind_what_was_read_is_found_at_the_next_rescan(bench):
     await bench.queue(make_message(2, due=900))
     bench.scheduler.refill()
     await bench.queue(make_message(3, due=100))
@@ -239,6 +248,17 @@ async def test_content_is_kept_up_to_the_budget_and_the_room_comes_back():
     bench.scheduler.close(first)
     bench.scheduler.admit(messages[2], b"123456", entries_of(messages[2]), 0.0)
     assert bench.deliverer.taken[2].content == b"123456"
+
+
+async def test_content_that_several_groups_share_counts_once():
+    bench = Bench(content_memory=10)
+    message = make_message(1, b"123456", domains=["a.example", "b.example"])
+    bench.scheduler.admit(message, b"123456", entries_of(message), 0.0)
+    assert [entry.content for entry in bench.deliverer.taken] == [b"123456", b"123456"]
+    bench.scheduler.close(bench.deliverer.taken[0])
+    second = make_message(2, b"12345")
+    bench.scheduler.admit(second, b"12345", entries_of(second), 0.0)
+    assert bench.deliverer.taken[2].content is None, "the other group still holds its content"
 
 
 async def test_the_groups_of_a_message_share_one_record(bench):
