@@ -3,7 +3,9 @@
 Owns: the numbers and the counting. Never does: start or kill anything. Moments are monotonic seconds.
 
 A first death is answered at once, so that one crash costs nothing but itself; from the second death in a row the
-delay doubles, so that a service that cannot start does not eat the machine.
+delay doubles, so that a service that cannot start does not eat the machine. One that could start and was killed (by an
+operator, by the system short of memory, by a bug in what it serves) never stays away for long, however often that
+happens: its clients wait in the backlog meanwhile.
 """
 
 #: A life of this many seconds wipes the record of deaths.
@@ -11,6 +13,8 @@ GOOD_LIFE = 10.0
 #: Delay after the second death in a row; doubles with each further one.
 FIRST_DELAY = 0.1
 LONGEST_DELAY = 60.0
+#: The longest delay for a service that had become ready.
+LONGEST_AFTER_READY = 0.8
 #: Seconds without a heartbeat (they come every second) after which a ready service is stuck and gets SIGKILL.
 STUCK_AFTER = 10.0
 #: Seconds from start to ``ready`` that a service may take: opening a large environment after a power cut.
@@ -53,7 +57,8 @@ class RestartPolicy:
         self._deaths += 1
         if self._deaths == 1:
             return 0.0
-        return float(min(LONGEST_DELAY, FIRST_DELAY * 2.0 ** min(self._deaths - 2, 30)))
+        longest = LONGEST_AFTER_READY if self._ready else LONGEST_DELAY
+        return float(min(longest, FIRST_DELAY * 2.0 ** min(self._deaths - 2, 30)))
 
     def forgive(self) -> None:
         """An operator started it by hand, or it ended because it was told to."""

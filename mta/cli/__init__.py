@@ -24,6 +24,7 @@ COMMANDS = {
     "queue": ("mta.cli.queue", "Look at queued messages and act on them."),
     "why": ("mta.cli.why", "Tell what each recipient of a message waits for."),
     "audit": ("mta.cli.audit", "Balance the ledger against the queue."),
+    "demo": ("mta.cli.demo", "Show two relays at work on loopback, from a letter to a burst."),
 }
 
 
@@ -52,6 +53,7 @@ def root() -> None:
     """Hermes, a mail transfer agent.
 
     \b
+    mta demo                         two relays at work, nothing needed, nothing left behind
     mta run                          a relay on 127.0.0.1:2525, no file needed
     mta --config mta.toml check      what is wrong with the file
     mta queue list                   what waits, and why

@@ -66,6 +66,7 @@ class RemoteConnection(asyncio.Protocol):
         "handshake",
         "host",
         "idle",
+        "protocol",
         "sent",
         "session",
         "transport",
@@ -82,6 +83,7 @@ class RemoteConnection(asyncio.Protocol):
         self._filling = False
         self.bucket = 0
         self.session = SmtpClientSession(self, ehlo_name, lmtp=lmtp)
+        self.protocol = "LMTP" if lmtp else "ESMTP"
         self.host = host
         self.address = ""
         self.connect_seconds = 0.0

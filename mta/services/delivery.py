@@ -129,7 +129,7 @@ class Delivery:
         problem = Problem(kind, status=error.status, text=error.text)
         for entry in entries:
             if not entry.dropped:
-                entry.home.outcomes.failed_whole(entry, "", problem)
+                entry.home.outcomes.failed_whole(entry, "", "", problem)
 
     def spawn(self, job: "asyncio.coroutines.Coroutine[None, None, None]") -> None:  # type: ignore[name-defined]
         task = asyncio.get_running_loop().create_task(job)
@@ -160,6 +160,12 @@ class Delivery:
         if site is None:
             return row | {"waiting_for": "its turn", "detail": "no connection was needed yet"}
         return row | site.constraint(self.clock)
+
+    def lift_suspensions(self) -> None:
+        """Sites whose hosts were all in trouble may be tried again at once."""
+        for site in self.sites.values():
+            site.queue.succeeded()
+            site.shunned.clear()
 
     def in_flight(self) -> int:
         """Transactions with a remote that have no outcome yet."""
@@ -211,8 +217,9 @@ class SiteDelivery:
         if left > 0 and not queue.connections:
             until = clock.now_ms() + int(left * 1000)
             return {"waiting_for": "suspension", "until": until, "detail": f"{queue.name}: {queue.reason}"}
-        if queue.connections >= queue.limit:
-            detail = f"{queue.connections} of {queue.limit} connections to {queue.name} are busy"
+        busy = self._delivery.shares.total(self._row) if self._row >= 0 else queue.connections
+        if busy >= queue.limit:
+            detail = f"{busy} of {queue.limit} connections to {queue.name} are busy"
             return {"waiting_for": "the connection limit", "detail": f"{detail}, {len(queue.ready)} in line"}
         return {"waiting_for": "a connection", "detail": f"{len(queue.ready)} in line for {queue.name}"}
 
@@ -259,7 +266,7 @@ class SiteDelivery:
             _log.error("%s: message %s: %r", self.queue.name, format_id(entry.spool_id), error, exc_info=error)
             entry.in_flight = False
             problem = Problem(Kind.LOST, status="4.3.0", text=f"internal error: {error}")
-            entry.home.outcomes.failed_whole(entry, remote.host, problem)
+            entry.home.outcomes.failed_whole(entry, self.queue.name, remote.host, problem)
             return False
 
     def _give(self, remote: RemoteConnection, entry: Entry) -> bool:
@@ -275,7 +282,7 @@ class SiteDelivery:
         limit = remote.session.size_limit
         if limit and message.size > limit:
             problem = Problem(Kind.TOO_LARGE, status="5.3.4", text=f"{message.size} octets, the remote takes {limit}")
-            entry.home.outcomes.failed_whole(entry, remote.host, problem)
+            entry.home.outcomes.failed_whole(entry, self.queue.name, remote.host, problem)
             return False
         content: bytes | Iterator[bytes] | None = entry.content
         if content is None:
@@ -441,12 +448,14 @@ class SiteDelivery:
         """No host took a connection. With others alive the site goes on with those; else all that is ready waits."""
         queue = self.queue
         now = self._delivery.clock.monotonic()
+        if now >= queue.paused_until:  # the other connections of the same attempt have nothing new to say
+            pause = self._delivery.settings.pause
+            _log.warning("%s: %s; no new connection for %g s", queue.name, problem.text, pause)
         queue.pause(now + self._delivery.settings.pause, problem.text)
-        _log.warning("%s: %s; no new connection for %g s", queue.name, problem.text, self._delivery.settings.pause)
         if queue.connections:
             return
         ready, count = queue.ready, len(queue.ready)
         for _ in range(count):
             entry = ready.popleft()
             if not entry.dropped:
-                entry.home.outcomes.failed_whole(entry, host, problem)
+                entry.home.outcomes.failed_whole(entry, queue.name, host, problem)

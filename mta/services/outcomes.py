@@ -33,12 +33,14 @@ from mta_ext.reply import Reply
 
 
 class Told(NamedTuple):
-    """Where and when an attempt took place, for events: the site, the host and its address, and the four delays."""
+    """Where and when an attempt took place, for events: the site, the host and its address, the four delays, and the
+    protocol spoken ("" when no session came about)."""
 
     site: str
     host: str
     address: str
     delays: tuple[float, float, float, float]
+    protocol: str = ""
 
 
 class Outcomes:
@@ -78,7 +80,8 @@ class Outcomes:
         entry = attempt.entry
         connect = remote.connect_seconds if remote.sent == 1 else 0.0
         took = now - attempt.began
-        told = Told(site, remote.host, remote.address, (entry.reception, attempt.waited, connect, took))
+        delays = (entry.reception, attempt.waited, connect, took)
+        told = Told(site, remote.host, remote.address, delays, remote.protocol)
         if replies is None and reply.positive:
             message = entry.message
             assert message is not None
@@ -112,8 +115,10 @@ class Outcomes:
         delivered, failed = 0, []
         for index, recipient in enumerate(attempt.recipients):
             own, at = reply, stage
-            if replies is not None and not (replies[index].positive and not reply.positive):
-                own, at = replies[index], "RCPT" if not replies[index].positive else stage
+            if replies is not None and told.protocol == "LMTP" and stage == "DOT":
+                own = replies[index]  # RFC 2033 §4.2: the end of content has a reply for each recipient
+            elif replies is not None and not replies[index].positive:
+                own, at = replies[index], "RCPT"
             if own.positive:
                 recipient.state = RecipientState.DELIVERED
                 recipient.attempts += 1
@@ -130,19 +135,19 @@ class Outcomes:
         """The connection was lost under the attempt; UNCERTAIN when its end of content was out."""
         entry = attempt.entry
         took = self._clock.monotonic() - attempt.began
-        told = Told(site, remote.host, remote.address, (entry.reception, attempt.waited, 0.0, took))
+        delays = (entry.reception, attempt.waited, 0.0, took)
+        told = Told(site, remote.host, remote.address, delays, remote.protocol)
         self._whole(entry, attempt.recipients, problem, told)
 
-    def failed_whole(self, entry: Entry, host: str, problem: Problem) -> None:
+    def failed_whole(self, entry: Entry, site: str, host: str, problem: Problem) -> None:
         """No transaction took place: no route, no connection, too large for the remote."""
         message = self.scheduler.open(entry)
         if message is None:
             self.scheduler.close(entry)
             return
         waited = self._clock.monotonic() - entry.ready_at
-        self._whole(
-            entry, members(message, entry.group), problem, Told("", host, "", (entry.reception, waited, 0.0, 0.0))
-        )
+        told = Told(site, host, "", (entry.reception, waited, 0.0, 0.0))
+        self._whole(entry, members(message, entry.group), problem, told)
 
     def _whole(self, entry: Entry, recipients: list[Recipient], problem: Problem, told: Told) -> None:
         message = entry.message
@@ -204,6 +209,7 @@ class Outcomes:
         untried = [r for r in left if r.due <= now]
         warned = [] if untried and not whole else self._retry.to_warn(message, left, now)
         generated = self._bounces.for_change(message, entry, failed, warned, now)
+        self._tell_delayed(message, warned)
         expired = sum(r.state is RecipientState.EXPIRED for r in failed)
         change = Change(
             message,
@@ -241,6 +247,13 @@ class Outcomes:
         for message, content, entries in change.generated:
             self.scheduler.admit(message, content, entries, 0.0)
 
+    def _tell_delayed(self, message: Message, warned: list[Recipient]) -> None:
+        """The sender hears that these wait; why is what their last attempt met."""
+        for recipient in warned:
+            response = Response(recipient.last_code, recipient.last_status, recipient.last_reply)
+            told = Told("", recipient.last_remote, "", (0.0, (self._clock.now_ms() - message.arrival) / 1000, 0.0, 0.0))
+            self._tell("Delayed", message, recipient, told, response)
+
     def _tell(self, kind: EventType, message: Message, recipient: Recipient, told: Told, response: Response) -> None:
         self._events.write(
             Event(
@@ -257,7 +270,8 @@ class Outcomes:
                 created=message.arrival / 1000,
                 num_attempts=recipient.attempts,
                 session_id=message.session_id,
-                delivery_protocol="ESMTP",
+                reception_protocol=message.protocol,
+                delivery_protocol=told.protocol,
                 delays=told.delays,
             )
         )

@@ -23,7 +23,6 @@ class Shard:
     def __init__(
         self,
         spool: Spool,
-        ids: IdSource,
         retry: RetryPolicy,
         deliverer: Deliverer,
         events: EventLog,
@@ -38,7 +37,9 @@ class Shard:
         self.spool = spool
         self.scheduler = Scheduler(spool, clock, deliverer, limit=live, content_memory=content_memory)
         self.scheduler.home = self
-        self.bounces = Bounces(spool, ids, clock, hostname, give_up_after)
+        # An id leads to its shard, also for what we write ourselves into an orphan.
+        self.ids = IdSource(spool.shard, clock)
+        self.bounces = Bounces(spool, self.ids, clock, hostname, give_up_after)
         self.outcomes = Outcomes(spool, self.scheduler, retry, self.bounces, events, counters, clock)
 
     def start(self, on_failure: Callable[[SpoolFailed], None], on_commit: Callable[[float, int], None]) -> None:

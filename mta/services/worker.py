@@ -33,7 +33,6 @@ from mta.metrics.layout import (
     COMMIT_SECONDS_HANDLE,
     LEDGER_DRIFT,
 )
-from mta.model.spoolid import IdSource
 from mta.net.deadlines import Wheel
 from mta.net.remote import RemoteDeadlines
 from mta.net.server import Deadlines, SmtpServerConnection
@@ -122,7 +121,6 @@ class Worker:
     def _build(self) -> None:
         """Everything that has no socket yet."""
         config, orders, clock = self._config, self._orders, self._clock
-        ids = IdSource(orders.worker, clock)
         delivery = config.delivery
         retry = RetryPolicy(delivery.retry_after, delivery.give_up_after, delivery.warn_after, random.random)
         self._delivery = Delivery(
@@ -132,7 +130,6 @@ class Worker:
             self._shards.append(
                 Shard(
                     open_spool(config, number),
-                    ids,
                     retry,
                     self._delivery,
                     self._events,
@@ -159,7 +156,9 @@ class Worker:
             limits.connections_per_client,
         )
         relay = RelayPolicy(config.relay.networks, config.relay.domains)
-        self._reception = Reception(settings, relay, own.spool, own.scheduler, ids, self._events, self._counters, clock)
+        self._reception = Reception(
+            settings, relay, own.spool, own.scheduler, own.ids, self._events, self._counters, clock
+        )
 
     def _delivery_settings(self) -> DeliverySettings:
         delivery = self._config.delivery

@@ -27,7 +27,8 @@ from mta.spool.batch import Batch
 from mta.spool.books import enter
 from mta.spool.protocol import OUTCOME_DELAY, Change, Ledger, SpoolFailed, SpoolFull, Ticket
 from mta.spool.reading import Reader
-from mta.spool.shard import LOCK_WAIT, MAP_SIZE, PREALLOCATE, Shard
+from mta.spool.resident import INTERVAL, ResidentMap
+from mta.spool.shard import DATA_FILE, LOCK_WAIT, MAP_SIZE, PREALLOCATE, Shard
 from mta.spool.space import FREE_SPACE, FreeSpace
 from mta.spool.stream import DiskStream
 from mta.spool.syncthread import SyncThread
@@ -92,10 +93,18 @@ class DiskSpool:
             preallocate=self._preallocate,
             lock_wait=self._lock_wait,
         )
+        try:
+            self._files.prove_writable()
+        except StorageError:
+            self._files.close()
+            raise
+        data_file = self._directory / DATA_FILE
+        self._resident = ResidentMap(data_file)
+        self._trimming = self._loop.call_later(INTERVAL, self._trim)
         self._reader = Reader(self._files)
         self._ledger = self._reader.ledger()
         self._space = FreeSpace(
-            self._directory, self._clock, self._free_space, self._files.map_size, self._reader.used_octets
+            data_file, self._clock, self._free_space, self._files.map_size, self._reader.used_octets
         )
         self._thread = SyncThread(
             self._loop,
@@ -125,8 +134,13 @@ class DiskSpool:
                 await self._drained
         await self._thread.stop()
         self._cancel_timer()
+        self._trimming.cancel()
         self._reader.close()
         self._files.close()
+
+    def _trim(self) -> None:
+        self._resident.trim()
+        self._trimming = self._loop.call_later(INTERVAL, self._trim)
 
     # What goes in
 

@@ -93,13 +93,24 @@ class Shard:
             raise StorageError(f"{path}: {error.strerror}") from error
         try:
             _check_format(self.env, path)
-            self.content, self.message, self.due, self.ledger, self.incomplete, _format = (
+            self.content, self.message, self.due, self.ledger, self.incomplete, self._format = (
                 self.env.open_db(name, create=False) for name in tables.NAMES
             )
         except BaseException:
             self.env.close()
             raise
         self.map_size: int = self.env.info()["map_size"]
+
+    def prove_writable(self) -> None:
+        """Commits its format once more. Raises StorageError when that fails: a spool that cannot be written must not
+        deliver either, for whoever cannot write down what was delivered delivers it again after each start."""
+        try:
+            with self.env.begin(write=True) as txn:
+                version = txn.get(tables.VERSION_KEY, db=self._format)
+                assert version is not None  # _check_format has read it
+                txn.put(tables.VERSION_KEY, version, db=self._format)
+        except lmdb.Error as error:
+            raise StorageError(f"{self.directory}: cannot be written: {error}") from error
 
     def tables(self) -> "tuple[_Database, ...]":
         """The tables that grow with the number of messages."""

@@ -62,6 +62,7 @@ class Server:
         self.config = directory / "mta.toml"
         self.stderr = directory / "mta.stderr"
         self.workers = workers
+        self.environment = ENVIRONMENT
         self._sink = sink
         self._process: subprocess.Popen[bytes] | None = None
         self.configure(settings)
@@ -75,15 +76,16 @@ class Server:
             f'[[listener]]\naddress = "127.0.0.1:{self.port}"\n{route}{retry}{settings}\n'
         )
 
-    def start(self, prefix: tuple[str, ...] = ()) -> None:
-        """Does not wait. ``prefix``: a command to run it under."""
+    def start(self) -> None:
+        """Does not wait."""
         with self.stderr.open("ab") as stderr:
             self._process = subprocess.Popen(
-                [*prefix, sys.executable, "-m", "mta", "--config", str(self.config), "run"],
+                [sys.executable, "-m", "mta", "--config", str(self.config), "run"],
                 cwd=ROOT,
-                env=ENVIRONMENT,
+                env=self.environment,
                 stdin=subprocess.DEVNULL,
                 stderr=stderr,
+                start_new_session=True,
                 preexec_fn=die_with_us,
             )
 
@@ -96,15 +98,11 @@ class Server:
         return self._process is not None and self._process.poll() is None
 
     def family(self) -> list[int]:
-        """The pids of the attendant and of its children."""
-        children = Path(f"/proc/{self.pid}/task/{self.pid}/children")
-        try:
-            return [self.pid, *map(int, children.read_text().split())]
-        except (OSError, ProcessLookupError):
-            return [self.pid]
+        """The pids of the attendant and of its workers, also when it is dead and they are not yet."""
+        return sorted(pid for pid in map(int, filter(str.isdigit, os.listdir("/proc"))) if session_of(pid) == self.pid)
 
     def worker_pids(self) -> list[int]:
-        return self.family()[1:]
+        return [pid for pid in self.family() if pid != self.pid]
 
     def kill(self) -> None:
         """SIGKILL for the attendant; its workers must die with it by themselves."""
@@ -112,14 +110,12 @@ class Server:
             self._process.kill()
             self._process.wait()
 
-    def kill_everything(self) -> list[int]:
-        """Attendant and workers, and waits until all are gone: nothing holds the data directory any more."""
-        pids = self.family() if self.alive() else []
-        for pid in pids[1:]:
-            kill_pid(pid)
+    def kill_everything(self) -> None:
+        """The attendant, then workers, then waits until all are gone: nothing holds the data directory any more."""
         self.kill()
-        wait_until(lambda: not any(map(runs, pids)), "the server's processes are gone")
-        return pids
+        for pid in self.worker_pids():
+            kill_pid(pid)
+        wait_until(lambda: not self.family(), "the server's processes are gone")
 
     def stop(self) -> int:
         """Drains; the exit code."""
@@ -190,12 +186,13 @@ def _user() -> str:
     return pwd.getpwuid(os.geteuid()).pw_name
 
 
-def runs(pid: int) -> bool:
-    """A process that has ended and waits for its parent does not run."""
+def session_of(pid: int) -> int:
+    """The session that a process belongs to; 0 when it has ended, also when it still waits for its parent."""
     try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+        words = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except (FileNotFoundError, ProcessLookupError):
-        return False
+        return 0
+    return 0 if words[0] in "ZX" else int(words[3])
 
 
 def kill_pid(pid: int) -> bool:

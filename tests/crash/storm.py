@@ -129,6 +129,13 @@ class Rig:
                 self._audit()  # the server is down, its workers perhaps still going
                 since = time.monotonic()
             server.start()
+            if self._chance.random() < 0.25:  # and again, while it starts
+                time.sleep(self._chance.random() * 0.6)
+                server.kill()
+                storm.faults.append((time.monotonic(), target))
+                storm.kills[target] += 1
+                since = time.monotonic()
+                server.start()
         else:
             pids = server.worker_pids()
             for pid in pids if target == "workers" else self._chance.sample(pids, 1) if pids else []:

@@ -28,6 +28,7 @@ SENDER = f"sender@client.{DOMAIN}"
 WINDOW = 0.5
 _ID = re.compile(rb"^X-Ledger-Id: (\w+)\r$", re.MULTILINE)
 _BODY_ID = re.compile(rb"^ledger (\w+)\r$", re.MULTILINE)
+_MESSAGE_ID = re.compile(rb"^Message-ID: <(\w+)@", re.MULTILINE)
 _QUEUE_ID = re.compile(rb"\bid (\w+)")
 
 
@@ -73,7 +74,8 @@ def examine(content: bytes, recipients: Sequence[str]) -> Arrival:
     """Takes our relay's Received field off and looks at the ids in header, local parts and body."""
     end = re.compile(rb"\r\n(?![ \t])").search(content)
     trace, rest = (content[: end.end()], content[end.end() :]) if end else (b"", content)
-    queue_id = _QUEUE_ID.search(trace) if trace.startswith(b"Received:") else None
+    received = trace.startswith(b"Received:")  # not so in a spool that ``mta.spool.fill`` made
+    queue_id = (_QUEUE_ID if received else _MESSAGE_ID).search(trace if received else content)
     head, _, body = rest.partition(b"\r\n\r\n")
     header = _ID.search(head + b"\r\n")
     last = _BODY_ID.search(body, max(0, len(body) - 200))
@@ -81,7 +83,7 @@ def examine(content: bytes, recipients: Sequence[str]) -> Arrival:
     troubles = [
         what
         for what, right in (
-            ("trace", queue_id is not None),
+            ("trace", received and queue_id is not None),
             ("header", header is not None),
             ("body", last is not None and last[1].decode() == wanted),
             ("recipient", all(recipient.partition(".")[0] == wanted for recipient in recipients)),

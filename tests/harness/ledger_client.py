@@ -3,8 +3,8 @@
     python -m tests.harness.ledger_client LEDGER PORT '{"clients": 8, "connections": 4, …}'
 
 Each client has several connections, each sends one message after the other and is opened anew when it is lost.
-``messages``: stop after so many acknowledgements (0: when stdin ends). Says ``acknowledged N`` on stdout when asked by
-a line on stdin, and when the number was reached. Never sends an id twice: a message whose fate is unknown stays so.
+Says ``acknowledged N`` on stdout when asked by a line on stdin, and when ``messages`` of them were reached. Stops when
+stdin ends, after the transactions that are under way. Never sends an id twice.
 """
 
 import asyncio
@@ -33,6 +33,7 @@ class Load:
     seed: int = 1
     pause: float = 0.05
     largest: int = 2 << 20
+    smallest: int = 1 << 10
     domains: int = 3
     prefix: str = "m"
 
@@ -72,8 +73,9 @@ class Clients:
             size = int(8192 * 16 ** self._random.random())
         if kind > 0.985:
             size = self._random.randrange(128 << 10, max(limit, 129 << 10))
+        size = min(max(size, self.load.smallest), limit)
         start = self._random.randrange(len(self._text) - limit)
-        return self._text[start : start + min(size, limit)].strip(b"\r\n")
+        return self._text[start : start + size].strip(b"\r\n")
 
     async def connection(self) -> None:
         """One connection after the other until told to stop."""
@@ -85,7 +87,7 @@ class Clients:
                 continue
             try:
                 await self._session(reader, writer)
-            except (OSError, EOFError, TimeoutError, Lost):
+            except (OSError, EOFError, TimeoutError, RuntimeError, Lost, Refused):  # uvloop: RuntimeError when closed
                 await self._rest(0.02)
             finally:
                 writer.transport.abort()
@@ -134,7 +136,6 @@ class Clients:
         self.acknowledged += 1
         if self.acknowledged == load.messages:
             print("acknowledged", self.acknowledged, flush=True)
-            self.stopping.set()
 
     async def _transaction(
         self,
@@ -148,13 +149,13 @@ class Clients:
         recipients = [address(ledger_id, number, self.load.domains) for number in range(count)]
         commands = [f"MAIL FROM:<{SENDER}>", *(f"RCPT TO:<{recipient}>" for recipient in recipients), "DATA"]
         writer.write("".join(f"{command}\r\n" for command in commands).encode())
-        for _ in range(1 + count):
-            answer = await reply(reader)
-            if not answer.startswith("250"):
-                raise Refused(answer[:9].replace(" ", "_"))
-        answer = await reply(reader)
-        if not answer.startswith("354"):
-            raise Refused(answer[:9].replace(" ", "_"))
+        answers = [await reply(reader) for _ in range(2 + count)]  # pipelined: there is one for each command
+        wanted = ["250"] * (1 + count) + ["354"]
+        refusal = next((a for a, code in zip(answers, wanted, strict=True) if not a.startswith(code)), None)
+        if refusal is not None:
+            if answers[-1].startswith("354"):
+                raise Lost  # some of the recipients stand: the connection goes before any content does
+            raise Refused(brief(refusal))
         wire = content.replace(b"\r\n.", b"\r\n..")
         half = len(wire) // 2
         writer.write(wire[:half])
@@ -163,16 +164,23 @@ class Clients:
         writer.write(wire[half:] + b".\r\n")
         answer = await reply(reader)
         if not answer.startswith("250"):
-            raise Refused(answer[:9].replace(" ", "_"))
+            raise Refused(brief(answer))
         return answer
 
 
+def brief(answer: str) -> str:
+    """Code and enhanced code of a reply, as one word."""
+    return answer[:9].replace(" ", "_")
+
+
 async def reply(reader: asyncio.StreamReader) -> str:
-    """The last line of a reply. Raises EOFError or OSError when the connection ends before it."""
+    """The last line of a reply. Raises EOFError or OSError when the connection ends before it, Refused for a 421."""
     while True:
         line = await asyncio.wait_for(reader.readline(), PATIENCE)
         if not line.endswith(b"\r\n"):
             raise EOFError
+        if line.startswith(b"421"):
+            raise Refused(brief(line.decode()))  # nothing comes after it
         if line[3:4] != b"-":
             return line.decode().rstrip()
 

@@ -43,18 +43,22 @@ class PowerCut:
     def __init__(self, directory: Path, mebibytes: int) -> None:
         self.path = directory / "disk"
         self._image = directory / "disk.img"
-        self._device = ""
+        self.device = ""
         self._mounted = False
+        self._mebibytes = mebibytes
+
+    def make(self) -> None:
+        """The image and its loop device."""
         self.path.mkdir()
         with self._image.open("wb") as image:
-            image.truncate(mebibytes << 20)
+            image.truncate(self._mebibytes << 20)
         _run("mkfs.ext4", "-q", "-F", "-E", "lazy_itable_init=0,lazy_journal_init=0", str(self._image))
         # Not ``mount -o loop``: the device is ours to detach, also when the mount fails.
-        self._device = _run("losetup", "--find", "--show", str(self._image))
+        self.device = _run("losetup", "--find", "--show", str(self._image))
 
     def mount(self) -> None:
         """Replays the journal, as a start after a power cut does."""
-        _run("mount", "-t", "ext4", self._device, str(self.path))
+        _run("mount", "-t", "ext4", self.device, str(self.path))
         self._mounted = True
 
     def cut(self) -> None:
@@ -83,9 +87,10 @@ class PowerCut:
             except RuntimeError:
                 _run("umount", "--lazy", str(self.path))
                 self._mounted = False
-        if self._device:
-            _run("losetup", "--detach", self._device)
-            self._device = ""
+        if self._image.exists():
+            # Asked for, because an interrupt may have come between the making of the device and its name.
+            for device in _run("losetup", "--noheadings", "--output", "NAME", "--associated", str(self._image)).split():
+                _run("losetup", "--detach", device)
         self._image.unlink(missing_ok=True)
 
 
@@ -94,6 +99,7 @@ def power_cut_disk(directory: Path, mebibytes: int = 64) -> Iterator[PowerCut]:
     """A fresh file system under ``directory``, mounted and synced."""
     disk = PowerCut(directory, mebibytes)
     try:
+        disk.make()
         disk.mount()
         _run("sync", "--file-system", str(disk.path))
         yield disk

@@ -2,7 +2,7 @@
 
 import pytest
 
-from mta.attendant.restart import GOOD_LIFE, LONGEST_DELAY, START_LIMIT, STUCK_AFTER, RestartPolicy
+from mta.attendant.restart import GOOD_LIFE, LONGEST_AFTER_READY, LONGEST_DELAY, START_LIMIT, STUCK_AFTER, RestartPolicy
 from mta.attendant.shards import assign
 
 
@@ -15,6 +15,19 @@ def test_the_first_death_is_answered_at_once_and_further_ones_in_a_row_ever_late
     assert delays[:6] == [0, 0.1, 0.2, 0.4, 0.8, 1.6]
     assert delays[-1] == LONGEST_DELAY
     assert max(delays) == LONGEST_DELAY
+
+
+def test_a_service_that_was_ready_never_stays_away_for_long() -> None:
+    policy = RestartPolicy()
+    delays = []
+    for n in range(20):
+        policy.started(n)
+        policy.ready(n + 0.3)
+        delays.append(policy.died(n + 0.5))
+    assert delays[:6] == [0, 0.1, 0.2, 0.4, 0.8, LONGEST_AFTER_READY]
+    assert max(delays) == LONGEST_AFTER_READY
+    policy.started(30)
+    assert policy.died(30.5) == LONGEST_DELAY
 
 
 def test_a_good_life_wipes_the_record() -> None:

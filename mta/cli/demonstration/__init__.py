@@ -1,0 +1,1 @@
+"""What ``mta demo`` is made of: the stage with its servers, the scenes, and how they are drawn."""
