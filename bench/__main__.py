@@ -1,4 +1,4 @@
-"""``python -m bench relay`` and ``python -m bench fill``.
+"""``python -m bench relay``, ``python -m bench idle`` and ``python -m bench fill``.
 
 Owns: the command line. Never does: measure. Exit codes are those of sysexits.h: 64 usage, 69 a program is missing.
 """
@@ -16,6 +16,7 @@ import msgspec
 
 from bench import plan
 from bench.figures import Results, Verdict, as_record, verdicts
+from bench.idle import run as run_idle
 from bench.machine import facts
 from bench.relay import Comparison, Options, check_tools, present, workplace
 from bench.table import render
@@ -91,6 +92,23 @@ def _write_json(file: Path, header: dict[str, str], results: Results, judged: li
     bars = [{"bar": v.bar.text, "peer": v.peer, "needed": v.bar.factor, "ratio": v.ratio, "ok": v.ok} for v in judged]
     report = {"header": header, "rows": rows, "bars": bars}
     file.write_bytes(msgspec.json.format(msgspec.json.encode(report)) + b"\n")
+
+
+@main.command(help="What idle connections to one worker cost in memory, and whether a good client notices them.")
+@click.option("--connections", type=click.IntRange(min=1), default=10_000, show_default=True,
+              help="How many; fewer where the limit on descriptors (ulimit -n) does not allow them.")
+@click.option("--message", "octets", type=click.IntRange(min=0), default=0, show_default=True,
+              help="Octets of a message that each client hands over before it idles; 0: it has only said EHLO.")
+@click.option("--directory", type=click.Path(exists=True, file_okay=False, path_type=Path), default="/var/tmp",
+              show_default=True, help="Where the spool is made.")
+def idle(connections: int, octets: int, directory: Path) -> None:
+    with workplace(directory.resolve()) as place:
+        cost = run_idle(place, connections, octets)
+    fewer = f" of {connections:,} asked for: the limit on descriptors" if cost.connections < connections else ""
+    print(f"{cost.connections:,} idle connections{fewer}")
+    print(f"{cost.pss:,.0f} octets each by PSS, {cost.private:,.0f} by private pages")
+    alone, beside = cost.alone * 1000, cost.beside * 1000
+    print(f"a good client's worst transaction: {alone:.1f} ms before them, {beside:.1f} ms beside them")
 
 
 @main.command(help="Queue many messages while the server is down: one recipient each, due at once.")

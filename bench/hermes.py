@@ -5,6 +5,7 @@ and the process. Never does: look into the server.
 """
 
 import os
+import re
 import subprocess
 import sys
 import time
@@ -40,8 +41,9 @@ to = "smtp://127.0.0.1:{sink}"
 class Hermes:
     """``hermes-N``: N workers. ``messages`` accepted so far must agree with what its ledger says."""
 
-    def __init__(self, name: str, directory: Path, sink_port: int) -> None:
+    def __init__(self, name: str, directory: Path, sink_port: int, template: str = _TOML) -> None:
         self.name = name
+        self._template = template
         self._directory = directory
         self._config = directory / "mta.toml"
         self._stderr = directory / "stderr"
@@ -72,7 +74,7 @@ class Hermes:
         if not self._port:
             self._port = free_port()
             self._directory.mkdir(parents=True, exist_ok=True)
-            self._config.write_text(_TOML.format(
+            self._config.write_text(self._template.format(
                 directory=self._directory, workers=self._workers, port=self._port, sink=self._sink_port
             ))
         with open(self._stderr, "wb") as log:
@@ -99,6 +101,14 @@ class Hermes:
     def _last_line(self) -> str:
         lines = self._said().strip().splitlines()
         return lines[-1] if lines else "it said nothing"
+
+    def worker_pid(self) -> int:
+        """Of the first worker. Raises UnavailableError."""
+        done = _mta("--config", str(self._config), "status", "--json")
+        found = re.search(r'"name":\s*"worker-0".*?"pid":\s*(\d+)', done.stdout)
+        if found is None:
+            raise UnavailableError(f"mta status names no worker-0: {done.stdout or done.stderr}")
+        return int(found[1])
 
     def stop(self) -> None:
         if self._child is not None:
