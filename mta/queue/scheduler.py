@@ -22,7 +22,7 @@ from collections.abc import Iterator
 from typing import Protocol
 
 from mta.clock import Clock
-from mta.model.message import Message, due_key, groups_of
+from mta.model.message import HELD, Message, due_key, groups_of
 from mta.queue.entry import Entry
 from mta.spool.protocol import Spool
 
@@ -80,8 +80,8 @@ class Scheduler:
         now = self._clock.monotonic()
         several = len(message.recipients) > 1
         for key, domain in entries:
-            if key[8:] in self._live:
-                continue  # a refill was faster
+            if key[8:] in self._live or (key <= self._far and not self._is_due(key)):
+                continue  # ``refill`` came across it between its commit and this call, and may even be done with it
             if domain in self._blocked or not self._has_room(domain):
                 self._pass_over(key, domain)
                 continue
@@ -93,6 +93,11 @@ class Scheduler:
             if content is not None:
                 self._charge(message.id, len(content))
             self._deliverer.take(entry)
+
+    def _is_due(self, key: bytes) -> bool:
+        before = (int.from_bytes(key, "big") - 1).to_bytes(len(key), "big")
+        found = self._spool.due(before, HELD, 1)
+        return bool(found) and found[0][0] == key
 
     def _charge(self, spool_id: int, octets: int) -> None:
         """Content counts once, however many entries of its message share it."""

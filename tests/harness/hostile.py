@@ -1,4 +1,4 @@
-"""What scenarios with bad clients need: a raw client, a good one beside it, and the worker's footprint.
+"""What scenarios with bad clients need: a raw client, a good one beside it, the worker's footprint before and after.
 
 Owns: sockets that say octets and read replies, nothing in between; what /proc tells of a worker. Never does: SMTP.
 """
@@ -159,9 +159,8 @@ class Footprint:
         assert grown < slack, f"the worker has grown by {grown} octets"
 
     def _open_files(self) -> list[str]:
-        folder = Path(f"/proc/{self.worker.pid}/fd")
-        links = [os.readlink(link) for link in folder.iterdir()]
-        return [f"{len(links)} for {self.descriptors}", *links]
+        links = sorted(Path(f"/proc/{self.worker.pid}/fd").iterdir())
+        return [f"{len(links)} for {self.descriptors}", *(os.readlink(link) for link in links)]
 
 
 def close_all(clients: Iterable[Raw]) -> None:

@@ -5,9 +5,7 @@ import pytest
 from tests.harness.hostile import CONTENT, ENVELOPE, Raw, good_client
 
 REFUSED = "550 5.5.2 CR and LF may only come together"
-SMUGGLED = (
-    b"MAIL FROM:<ceo@athena.example>\r\nRCPT TO:<bob@arlington.example>\r\nDATA\r\nSubject: smuggled\r\n\r\n.\r\n"
-)
+SMUGGLED = ENVELOPE.replace(b"alice", b"ceo") + b"Subject: smuggled\r\n\r\n.\r\n"
 
 COMMANDS = {
     "LF": b"NOOP\n",

@@ -1,4 +1,4 @@
-"""When file descriptors run out, sessions go on: no spin, nobody hangs, and service is back when some are free."""
+"""When file descriptors run out, sessions go on: no spin, and there is service again when some are free."""
 
 import resource
 
