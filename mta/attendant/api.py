@@ -185,14 +185,17 @@ async def _lines(request: web.Request, rows: AsyncIterator[Row]) -> web.StreamRe
     await response.prepare(request)
     buffer = bytearray()
     try:
-        while ahead is not None:
-            buffer += msgspec.json.encode(ahead) + b"\n"
-            if len(buffer) >= WRITE_SIZE:
-                await response.write(bytes(buffer))
-                buffer.clear()
-            ahead = await anext(rows, None)
-    except MtaError as e:
-        buffer += msgspec.json.encode({"problem": {"title": str(e), "exit": e.exit_code}}) + b"\n"
-    await response.write(bytes(buffer))
-    await response.write_eof()
+        try:
+            while ahead is not None:
+                buffer += msgspec.json.encode(ahead) + b"\n"
+                if len(buffer) >= WRITE_SIZE:
+                    await response.write(bytes(buffer))
+                    buffer.clear()
+                ahead = await anext(rows, None)
+        except MtaError as e:
+            buffer += msgspec.json.encode({"problem": {"title": str(e), "exit": e.exit_code}}) + b"\n"
+        await response.write(bytes(buffer))
+        await response.write_eof()
+    except ConnectionError:
+        pass  # the reader has seen enough, as with `mta queue list | head`
     return response

@@ -5,6 +5,7 @@ group, so that the kernel spreads connections; a unix listener is one socket tha
 A worker's death closes nothing: what has queued in the backlog waits for its successor.
 """
 
+import errno
 import os
 import socket
 import stat
@@ -139,13 +140,20 @@ def _remove_dead(path: Path) -> None:
 
 
 def _bind_error(where: str, e: OSError) -> MtaError:
+    """What an operator can do about it."""
+    unix = where.startswith("unix:")
     if isinstance(e, PermissionError):
-        return NotAllowedError(
-            f"listener {where}: not allowed; start as root (it is dropped) or use a port above 1023"
-        )
+        todo = "choose a directory of this user" if unix else "start as root (it is dropped) or use a port above 1023"
+        return NotAllowedError(f"listener {where}: not allowed; {todo}")
     if isinstance(e, FileNotFoundError):
         return CannotCreateError(f"listener {where}: its directory does not exist")
-    return UnavailableError(f"listener {where}: {e.strerror}; `ss -ltnp` shows who has it")
+    if e.errno == errno.EADDRINUSE:
+        return UnavailableError(f"listener {where}: {e.strerror}; `ss -ltnp` shows who has it")
+    if e.errno == errno.EADDRNOTAVAIL:
+        return UnavailableError(f"listener {where}: not an address of this machine; `ip address` shows those")
+    if unix and e.errno is None:  # Python's own check: sun_path holds 108 octets
+        return CannotCreateError(f"listener {where}: the path is too long for a socket: at most 107 octets")
+    return UnavailableError(f"listener {where}: {e.strerror or e}")
 
 
 def _shown(address: Any) -> str:

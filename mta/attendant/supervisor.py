@@ -132,6 +132,8 @@ class Supervisor:
     def on_exit(self, service: Service, code: int) -> None:
         policy = self._policies[service.name]
         if service.name not in self._wanted:
+            if code:
+                self._say(f"{service.name} ended before it had drained: {_how(code)}")
             policy.forgive()
             return
         delay = policy.died(self._clock.monotonic())

@@ -1,17 +1,30 @@
-"""``mta check``: what is wrong with the configuration."""
+"""``mta check``: what is wrong with the configuration, or what it comes to.
+
+Owns: the summary. Never does: bind, make directories, or ask a running server.
+"""
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import click
 
 from mta.cli.options import config_option, config_path, read_config
 
+if TYPE_CHECKING:
+    from mta.config import Config
+
 
 @click.command("check")
 @config_option
 def command() -> None:
-    """Check the configuration file: one line per error, exit 78 when there is any.
+    """Check the configuration file: one line per error and exit 78, or a summary of what a start would do.
+
+    Nothing is bound, made or changed, so it may be said while a server runs. What works and still deserves a word
+    comes as a warning on stderr.
 
     \b
     mta check --config mta.toml
+    MTA_WORKERS=4 mta check
     """
     import os
 
@@ -22,3 +35,23 @@ def command() -> None:
         click.echo(f"mta: warning: {line}", err=True)
     source = find_file(config_path(), os.environ)
     click.echo(f"{source or 'defaults (there is no file)'}: fine")
+    for name, value in summary(config):
+        click.echo(f"  {name:<10} {value}")
+
+
+def summary(config: "Config") -> Iterator[tuple[str, str]]:
+    """(name, what it comes to), one line each."""
+    yield "hostname", config.hostname
+    for listener in config.listener:
+        yield "listener", f"{listener.protocol} on {listener.address}"
+    yield "workers", f"{config.workers}{f', as user {config.user}' if config.user else ''}"
+    yield "data_dir", f"{config.data_dir}{'' if config.data_dir.is_dir() else ' (made at the first start)'}"
+    yield "spool", f'{config.spool.backend}, durability "{config.spool.durability}"'
+    yield "events", config.log.events if config.log.events != "-" else "stdout"
+    yield "admin", str(config.admin.address)
+    yield "relay for", ", ".join(map(str, (*config.relay.networks, *config.relay.domains))) or "nobody"
+    for route in config.route:
+        yield "route", f"{route.domain} to {route.to}"
+    if not any(route.domain == "*" for route in config.route):
+        servers = ", ".join(f"{host}:{port}" for host, port in config.dns.servers) or "those of the machine"
+        yield "otherwise", f"MX hosts on port {config.delivery.port}; name servers: {servers}"

@@ -37,7 +37,15 @@ def _queue() -> Any:
 @config_option
 @json_option
 def list_(domain: str, sender: str, recipient: str, limit: int, as_json: bool) -> None:
-    """List messages as mailq does (`*` active, `!` on hold); --json: the fields of postqueue -j."""
+    """List messages as mailq does (`*` active, `!` on hold); --json: the fields of postqueue -j.
+
+    Lines come as the queue is read, whatever its length.
+
+    \b
+    mta queue list
+    mta queue list --sender "<>" --limit 20
+    mta queue list --json | jq -r .queue_id
+    """
     from mta.cli import render
 
     given = {"domain": domain, "sender": sender, "recipient": recipient, "limit": limit}
@@ -51,7 +59,11 @@ def list_(domain: str, sender: str, recipient: str, limit: int, as_json: bool) -
 @config_option
 @json_option
 def show(queue_id: str, as_json: bool) -> None:
-    """Show one message's record: envelope, arrival, every recipient."""
+    """Show one message's record: envelope, arrival, every recipient.
+
+    \b
+    mta queue show 06H0PNA5B4000
+    """
     from mta.cli import render
 
     row = _queue().show(queue_id)
@@ -63,7 +75,11 @@ def show(queue_id: str, as_json: bool) -> None:
 @click.argument("queue_id", metavar="ID")
 @config_option
 def cat(queue_id: str) -> None:
-    """Write one message's content to stdout, as it is stored."""
+    """Write one message's content to stdout, as it is stored.
+
+    \b
+    mta queue cat 06H0PNA5B4000 > message.eml
+    """
     for chunk in _queue().content(queue_id):
         sys.stdout.buffer.write(chunk)
     sys.stdout.buffer.flush()
@@ -73,7 +89,11 @@ def cat(queue_id: str) -> None:
 @config_option
 @json_option
 def stats(as_json: bool) -> None:
-    """Count queued recipients by domain and age in minutes, as qshape does."""
+    """Count queued recipients by domain and age in minutes, as qshape does.
+
+    \b
+    mta queue stats
+    """
     from mta.cli import render
 
     rows = list(_queue().stats())
@@ -81,8 +101,8 @@ def stats(as_json: bool) -> None:
         click.echo(line)
 
 
-def _edit(verb: str, summary: str, everything_by_default: bool = False) -> None:
-    @command.command(verb, help=summary)
+def _edit(verb: str, summary: str, example: str, everything_by_default: bool = False) -> None:
+    @command.command(verb, help=f"{summary}\n\n\b\n{example}", short_help=summary)
     @click.argument("ids", metavar="[ID]...", nargs=-1)
     @click.option("--domain", default="", help="All messages with recipients in this domain (those recipients).")
     @click.option("--all", "everything", is_flag=True, help="The whole queue.")
@@ -116,8 +136,29 @@ def _report(verb: str, rows: Any, as_json: bool, named: bool) -> int:
     return os.EX_DATAERR if named and undone else os.EX_OK
 
 
-_edit("flush", "Try messages now (without arguments: all that are not on hold).", everything_by_default=True)
-_edit("hold", "Keep messages until they are released.")
-_edit("release", "Let held messages go, and try them now.")
-_edit("bounce", "Return messages to their senders with a DSN.")
-_edit("remove", "Take messages out of the queue without telling anyone.")
+_edit(
+    "flush",
+    "Try messages now (without arguments: all that are not on hold).",
+    "mta queue flush\nmta queue flush --domain there.example",
+    everything_by_default=True,
+)
+_edit(
+    "hold",
+    "Keep messages until they are released.",
+    'mta queue hold --domain there.example --reason "their server is ill"',
+)
+_edit(
+    "release",
+    "Let held messages go, and try them now.",
+    "mta queue release --all",
+)
+_edit(
+    "bounce",
+    "Return messages to their senders with a DSN.",
+    'mta queue bounce 06H0PNA5B4000 --reason "the address is no more"',
+)
+_edit(
+    "remove",
+    "Take messages out of the queue without telling anyone.",
+    'mta queue remove --domain there.example --reason "a loop of reports"',
+)

@@ -6,13 +6,17 @@ code. Never does: queue or retry.
 
 import getpass
 import os
+import secrets
 import socket
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from mta.cli.compose import with_crlf, with_headers
 from mta.cli.options import config_option, read_config
-from mta.errors import DataError, MtaError, TemporaryError, UnavailableError, UsageError
+from mta.clock import SystemClock
+from mta.errors import MtaError, TemporaryError, UnavailableError, UsageError
+from mta.services.dialogue import Dialogue
 
 if TYPE_CHECKING:
     from mta.config import Config
@@ -28,22 +32,37 @@ DEFAULT_PORT = 25
 @click.option("-f", "--from", "reverse_path", metavar="FROM", help='Reverse-path ("<>": null; default: you here).')
 @click.option("-t", "--to", "forward_paths", metavar="TO", multiple=True, required=True, help="Repeatable.")
 @click.option("--server", metavar="HOST:PORT", help="Default: the first smtp listener of the configuration.")
+@click.option("--add-headers", is_flag=True, help="Add Date, Message-ID and From where the message has none.")
 @click.option("-v", "--verbose", is_flag=True, help="Show the dialogue.")
 @click.argument("file", type=click.File("rb"), default="-")
 @config_option
 def command(
-    reverse_path: str | None, forward_paths: tuple[str, ...], server: str | None, verbose: bool, file: Any
+    reverse_path: str | None,
+    forward_paths: tuple[str, ...],
+    server: str | None,
+    add_headers: bool,
+    verbose: bool,
+    file: Any,
 ) -> int:
     """Hand a message (FILE, or stdin) to a server over SMTP.
 
+    The message goes out as it is, but for line ends, which become CRLF; nothing is added unless --add-headers says
+    so. The recipients are those of -t, whatever the header section says.
+
     \b
     mta send -f me@here.example -t you@there.example message.eml
-    echo "Subject: hello" | mta send -t you@there.example -v --server 127.0.0.1:2525
+    echo "Subject: hello" | mta send -t you@there.example --add-headers -v
+    mta send -f "<>" -t you@there.example --server mx.there.example:25 report.eml
+
+    \b
+    Exit: 0 when a recipient was accepted and none refused, 69 refused for good, 75 try again later.
     """
     config = read_config()
     address = _server_of(server, config)
     path = _null(reverse_path) if reverse_path is not None else f"{getpass.getuser()}@{config.hostname}"
-    content = _with_crlf(file.read())
+    content = with_crlf(file.read())
+    if add_headers:
+        content = with_headers(content, path, SystemClock().now_ms(), f"{secrets.token_hex(12)}@{config.hostname}")
     return Delivery(config.hostname, verbose).hand_over(address, path, list(forward_paths), content)
 
 
@@ -53,7 +72,8 @@ class Delivery:
     def __init__(self, hostname: str, verbose: bool) -> None:
         self._hostname = hostname
         self._verbose = verbose
-        self._in_content = False
+        self._dialogue = Dialogue(SystemClock())
+        self._shown = 0
         self._result: tuple[str, Reply, list[Reply] | None] | None = None
         self._trouble: tuple[str, Reply | None, str] | None = None
 
@@ -101,7 +121,8 @@ class Delivery:
         while True:
             while self._session.has_output:
                 octets = self._session.take_output()
-                self._show("> ", octets)
+                self._dialogue.client(octets)
+                self._show()
                 sock.sendall(octets)
             if self._session.closing:
                 return
@@ -115,19 +136,17 @@ class Delivery:
             if not data:
                 self._session.eof()
                 continue
-            self._show("< ", data)
+            self._dialogue.server(data)
+            self._show()
             self._session.feed(data)
 
-    def _show(self, mark: str, octets: bytes) -> None:
-        """The dialogue on stderr: content, which is what we say after 354, is counted and not shown."""
-        if not self._verbose:
-            return
-        if mark == "> " and self._in_content:
-            click.echo(f"> ({len(octets)} octets of content)", err=True)
-            return
-        self._in_content = mark == "< " and b"\r\n354" in b"\r\n" + octets
-        for line in octets.decode("utf-8", "replace").splitlines():
-            click.echo(f"{mark}{line}", err=True)
+    def _show(self) -> None:
+        """On stderr what was said since the last time; content is counted."""
+        if self._verbose:
+            for turn in self._dialogue.turns[self._shown :]:
+                mark = "<" if turn.side == "server" else ">"
+                click.echo(f"{mark} {turn.text or f'({turn.octets} octets of content)'}", err=True)
+            self._shown = len(self._dialogue.turns)
 
     def _exit_code(self, recipients: list[str]) -> int:
         if self._result is None:
@@ -162,7 +181,8 @@ def _connect(address: "str | tuple[str, int]") -> socket.socket:
         return sock
     except OSError as e:
         where = address if isinstance(address, str) else f"{address[0]}:{address[1]}"
-        raise UnavailableError(f"{where}: {e.strerror or e}; is the server running? (`mta status`)") from e
+        hint = "" if isinstance(e, socket.gaierror) else "; is the server running? (`mta status`)"
+        raise UnavailableError(f"{where}: {e.strerror or e}{hint}") from e
 
 
 def _server_of(text: str | None, config: "Config") -> "str | tuple[str, int]":
@@ -185,13 +205,6 @@ def _server_of(text: str | None, config: "Config") -> "str | tuple[str, int]":
 
 def _null(path: str) -> str:
     return "" if path == "<>" else path
-
-
-def _with_crlf(content: bytes) -> bytes:
-    """Lines of a text file end in LF; those of a message in CRLF. Raises DataError for an empty message."""
-    if not content:
-        raise DataError("the message is empty")
-    return b"\r\n".join(content.replace(b"\r\n", b"\n").replace(b"\r", b"\n").split(b"\n"))
 
 
 __all__ = ["Delivery", "command"]

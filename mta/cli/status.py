@@ -20,8 +20,8 @@ def command(ctx: click.Context, as_json: bool) -> None:
         _print(as_json, None, None)
 
 
-def _act(action: str, summary: str) -> None:
-    @command.command(action, help=summary)
+def _act(action: str, summary: str, example: str) -> None:
+    @command.command(action, help=f"{summary}\n\n\b\n{example}", short_help=summary)
     @click.argument("name")
     @config_option
     @json_option
@@ -29,9 +29,9 @@ def _act(action: str, summary: str) -> None:
         _print(as_json, name, action)
 
 
-_act("stop", "Drain a service and keep it stopped (`attendant`: the whole server).")
-_act("start", "Start a stopped service.")
-_act("restart", "Drain a service and start it again.")
+_act("stop", "Drain a service and keep it stopped (`attendant`: the whole server).", "mta status stop attendant")
+_act("start", "Start a stopped service.", "mta status start worker-0")
+_act("restart", "Drain a service and start it again.", "mta status restart worker-0")
 
 
 def _print(as_json: bool, name: str | None, action: str | None) -> None:

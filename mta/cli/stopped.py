@@ -15,6 +15,7 @@ import msgspec
 
 from mta.attendant.fanout import Fanout
 from mta.clock import SystemClock
+from mta.errors import MtaError
 from mta.log import Event, EventLog
 from mta.model.spoolid import IdSource
 from mta.queue.admin import QueueAdmin, StoppedControl, answer
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
     from mta.config import Config
 
 Row = dict[str, Any]
+
+#: Rows that are read before they are shown.
+PAGE = 100
 
 
 class StoppedQueue:
@@ -68,9 +72,9 @@ class StoppedQueue:
             runner = stack.enter_context(asyncio.Runner())
             admins = {shard: self._open(shard, stack, runner, writing) for shard in self._shards}
             fanout = Fanout(lambda: self._shards, lambda v, a, s: answer(admins[s], v, a), SystemClock().now_ms)
-            rows = ask(fanout)
-            while (row := runner.run(_next(rows))) is not None:
-                yield row
+            rows = _Pages(ask(fanout))
+            while page := runner.run(rows.next()):
+                yield from page
             for admin in admins.values():
                 runner.run(admin.drained())
 
@@ -109,8 +113,26 @@ def become_owner(data_dir: Path) -> None:
         drop(account_of_uid(owner))
 
 
-async def _next(rows: AsyncIterator[Row]) -> Row | None:
-    return await anext(rows, None)
+class _Pages:
+    """Rows by the page: to enter the loop for each one would take longer than to read it."""
+
+    def __init__(self, rows: AsyncIterator[Row]) -> None:
+        self._rows = rows
+        self._error: MtaError | None = None
+
+    async def next(self) -> list[Row]:
+        """Empty at the end. An error comes behind the rows that came before it."""
+        if self._error is not None:
+            raise self._error
+        page: list[Row] = []
+        try:
+            while len(page) < PAGE and (row := await anext(self._rows, None)) is not None:
+                page.append(row)
+        except MtaError as e:
+            if not page:
+                raise
+            self._error = e
+        return page
 
 
 async def _pause() -> None:

@@ -41,7 +41,11 @@ class RemoteOwner(Protocol):
         self, remote: "RemoteConnection", stage: str, reply: Reply | None, reason: str, lost: list[tuple[object, bool]]
     ) -> None: ...
 
-    def closed(self, remote: "RemoteConnection") -> None: ...
+    def leave(self, remote: "RemoteConnection") -> None:
+        """It has idled for IDLE_TIME: the owner says ``quit``."""
+
+    def closed(self, remote: "RemoteConnection") -> None:
+        """The socket is closed; called once."""
 
 
 class RemoteConnection(asyncio.Protocol):
@@ -123,6 +127,8 @@ class RemoteConnection(asyncio.Protocol):
         self.pump()
 
     def eof_received(self) -> bool:
+        """No reply can come any more, so nothing is worth sending: content that still waits does not hold us up."""
+        self.transport.abort()
         return False
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -159,8 +165,7 @@ class RemoteConnection(asyncio.Protocol):
             return now + 1.0
         if stage == "IDLE":
             if now - self._since > IDLE_TIME:
-                self._owner.closed(self)
-                self.quit()
+                self._owner.leave(self)
             return now + 1.0
         allowed = self._deadlines.content if stage in ("CONTENT", "DOT") else self._deadlines.command
         if now - self._since > allowed:

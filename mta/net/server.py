@@ -162,8 +162,12 @@ class SmtpServerConnection(asyncio.Protocol):
         """Stop reading: the spool is behind with this content. Called while the session is fed; ``pump`` follows."""
         self._stalled = True
 
+    def unhold(self) -> None:
+        """What ``hold`` was about is gone: read on with the next ``pump``."""
+        self._stalled = False
+
     def release(self) -> None:
-        """Read on after ``hold``."""
+        """Read on after ``hold``, now."""
         self._stalled = False
         self.pump()
 

@@ -173,7 +173,8 @@ class QueueAdmin:
             return
         now = self._clock.now_ms()
         async for message in self._matching(msgspec.structs.replace(filters, until=filters.until or now)):
-            yield message.id
+            if not (message.generated and message.arrival >= now):  # it may be made in this very millisecond
+                yield message.id
 
     def _edit_one(self, verb: str, spool_id: int, filters: Filters) -> Row:
         row: Row = {"queue_id": format_id(spool_id), "action": verb, "done": False, "recipients": 0}

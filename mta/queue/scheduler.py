@@ -1,24 +1,28 @@
 """Feeds what is due from the spool into memory, lazily, and knows which entries are live.
 
-Owns: the set of live entries (ready or in flight), the two cursors into the ``due`` index, the budget of content kept
-in memory. Never does: IO beyond the spool's reads, connections, or deciding what follows a failure. Loop thread only.
+Owns: the set of live entries (ready or in flight), how far ``due`` has been read, the budget of content kept in memory.
+Never does: IO beyond the spool's reads, connections, or deciding what follows a failure. Loop thread only.
 
 Entries that are live stay in ``due`` with their old key, so that a crash forgets nothing. A new message becomes
 live right after its commit, without a read; everything else comes back through ``refill``, in due order. The start
 never scans the spool: it reads the first entries and goes on as they are worked off.
 
 A destination that is slow or down must not hold up the others, and must not be read again and again. So an entry whose
-domain has no room is passed over, and with it every later one of that domain, so that order is kept::
+domain has no room is passed over, and with it every later one of that domain, so that order is kept. For each such
+*blocked* domain we know where its first passed-over entry lies::
 
-    ──── live or gone ────┤ head ├──── some were passed over (blocked domains) ────┤ far ├──── not read yet ────
+    ──── live, gone, or passed over ────────────┤ far ├──── not read yet ────
+          ^ blocked[a]        ^ blocked[b]
 
-Each tick goes on from ``head`` (has a blocked domain got room again?) and then from ``far`` (who else is due?).
+Each tick goes back for the blocked domains that have room now, from the first of their places on, and then goes on
+from ``far``. A domain that stays without room costs nothing, however much of it is due.
 """
 
+from collections.abc import Iterator
 from typing import Protocol
 
 from mta.clock import Clock
-from mta.model.message import Message, due_key, groups_of
+from mta.model.message import HELD, Message, due_key, groups_of
 from mta.queue.entry import Entry
 from mta.spool.protocol import Spool
 
@@ -26,15 +30,15 @@ from mta.spool.protocol import Spool
 PAGE = 256
 #: Entries that one tick looks at from each cursor: a few milliseconds of reading.
 SWEEP = 2048
-#: Seconds after which the cursors start again, so that nothing is overlooked when the wall clock was set back.
-RESCAN = 60.0
+#: Seconds after which ``due`` is read from its begin again, in case a bug has overlooked something.
+RESCAN = 3600.0
 
 
 class Deliverer(Protocol):
     """Where live entries go."""
 
-    def has_room(self, domain: str) -> bool:
-        """Whether one more entry for the routing domain may become live."""
+    def has_room(self, domain: str, free: int) -> bool:
+        """Whether one more entry for the routing domain may become live, when ``free`` more may in all."""
 
     def take(self, entry: Entry) -> None:
         """The entry has become live."""
@@ -56,10 +60,11 @@ class Scheduler:
         self._live: dict[bytes, Entry] = {}  # by spool id and group: a key without its due time
         self._shared: dict[int, Message] = {}
         self._holders: dict[int, int] = {}
-        self._head = b""
+        self._charged: dict[int, int] = {}
         self._far = b""
-        self._blocked: set[str] = set()
+        self._blocked: dict[str, bytes] = {}  # domain: a key before its first passed-over entry
         self._rescan_at = 0.0
+        self._looked_ms = 0
 
     def __len__(self) -> int:
         return len(self._live)
@@ -75,7 +80,9 @@ class Scheduler:
         now = self._clock.monotonic()
         several = len(message.recipients) > 1
         for key, domain in entries:
-            if len(self._live) >= self._limit or domain in self._blocked or not self._deliverer.has_room(domain):
+            if key[8:] in self._live or (key <= self._far and not self._is_due(key)):
+                continue  # ``refill`` came across it between its commit and this call, and may even be done with it
+            if domain in self._blocked or not self._has_room(domain):
                 self._pass_over(key, domain)
                 continue
             entry = Entry(self.home, key, domain, message, content, now)
@@ -84,59 +91,82 @@ class Scheduler:
             if several:
                 self._hold(message)
             if content is not None:
-                self._room -= len(content)
+                self._charge(message.id, len(content))
             self._deliverer.take(entry)
 
+    def _is_due(self, key: bytes) -> bool:
+        before = (int.from_bytes(key, "big") - 1).to_bytes(len(key), "big")
+        found = self._spool.due(before, HELD, 1)
+        return bool(found) and found[0][0] == key
+
+    def _charge(self, spool_id: int, octets: int) -> None:
+        """Content counts once, however many entries of its message share it."""
+        if spool_id not in self._charged:
+            self._charged[spool_id] = octets
+            self._room -= octets
+
     def _pass_over(self, key: bytes, domain: str) -> None:
-        """Left in ``due`` for later; should the cursors be past it already, they come back."""
-        self._blocked.add(domain)
+        """Left in ``due`` for later. Behind ``far`` it will be come across anyway."""
         if key <= self._far:
-            self._head = min(self._head, key[:-1])
+            self._blocked[domain] = min(self._blocked.get(domain, key), key[:-1])
+
+    def _has_room(self, domain: str) -> bool:
+        return self._deliverer.has_room(domain, self._limit - len(self._live))
 
     def refill(self) -> None:
         """Makes due entries live as far as there is room. Called on every tick."""
         now = self._clock.monotonic()
-        if now >= self._rescan_at:
-            self._rescan_at = now + RESCAN
-            self.wake()
         until = self._clock.now_ms()
-        if self._head < self._far:
-            self._from_head(until, now)
-        if self._head >= self._far:
-            self._blocked.clear()
-        self._from_far(until, now)
+        if now >= self._rescan_at or until < self._looked_ms:
+            self._rescan_at = now + RESCAN
+            self.wake()  # the wall clock was set back: what is due by it may lie before ``far``
+        self._looked_ms = until
+        self._go_back(until, now)
+        self._go_on(until, now)
 
-    def _from_head(self, until: int, now: float) -> None:
-        """Looks again at what was passed over, in order; ``head`` moves on to the first that still has no room."""
-        full: set[str] = set()
-        cursor = self._head
+    def _go_back(self, until: int, now: float) -> None:
+        """Looks again at the entries of the blocked domains that have room, in order, up to ``far``."""
+        roomy = {domain for domain in self._blocked if self._has_room(domain)}
+        if not roomy:
+            return
+        cursor = min(self._blocked[domain] for domain in roomy)
         looked = 0
-        while looked < SWEEP and cursor < self._far and len(self._live) < self._limit:
+        for key, domain in self._passed(cursor, until):
+            looked += 1
+            if domain in roomy and key > self._blocked[domain] and not self._try(key, domain, now):
+                self._blocked[domain] = cursor
+                roomy.discard(domain)
+                if not roomy:
+                    return
+            cursor = key
+        for domain in roomy:
+            if looked == SWEEP:  # the rest is for the next tick
+                self._blocked[domain] = max(self._blocked[domain], cursor)
+            else:
+                del self._blocked[domain]
+
+    def _passed(self, cursor: bytes, until: int) -> Iterator[tuple[bytes, str]]:
+        """Entries behind ``cursor`` and up to ``far``, at most SWEEP."""
+        for _ in range(SWEEP // PAGE):
             page = self._spool.due(cursor, until, PAGE)
             for key, domain in page:
+                if key > self._far:
+                    return
+                yield key, domain
                 cursor = key
-                if domain in full or not self._try(key, domain, now):
-                    full.add(domain)
-                if not full:
-                    self._head = key
-            looked += PAGE
             if len(page) < PAGE:
-                cursor = max(cursor, self._far)
-        if not full and cursor >= self._far:
-            self._head = self._far = cursor
+                return
 
-    def _from_far(self, until: int, now: float) -> None:
-        """Goes on where nobody has looked yet."""
-        looked = 0
-        while looked < SWEEP and len(self._live) < self._limit:
+    def _go_on(self, until: int, now: float) -> None:
+        """Reads on where nobody has looked yet."""
+        for _ in range(SWEEP // PAGE):
+            if len(self._live) >= self._limit:
+                return
             page = self._spool.due(self._far, until, PAGE)
             for key, domain in page:
-                if domain in self._blocked or not self._try(key, domain, now):
-                    self._blocked.add(domain)
-                elif not self._blocked:
-                    self._head = key
+                if domain not in self._blocked and not self._try(key, domain, now):
+                    self._blocked[domain] = self._far
                 self._far = key
-            looked += PAGE
             if len(page) < PAGE:
                 return
 
@@ -144,7 +174,7 @@ class Scheduler:
         """Makes the entry live unless it is already. False: there is no room."""
         if key[8:] in self._live:
             return True
-        if len(self._live) >= self._limit or not self._deliverer.has_room(domain):
+        if not self._has_room(domain):
             return False
         entry = self._live[key[8:]] = Entry(self.home, key, domain, None, None, now)
         self._deliverer.take(entry)
@@ -152,7 +182,7 @@ class Scheduler:
 
     def wake(self) -> None:
         """Somebody changed due times: look at all of ``due`` again from the next tick on."""
-        self._head = self._far = b""
+        self._far = b""
         self._blocked.clear()
 
     # What live entries need.
@@ -174,20 +204,27 @@ class Scheduler:
         self._holders[message.id] = self._holders.get(message.id, 0) + 1
 
     def close(self, entry: Entry) -> None:
-        """The entry has left: delivered, failed, or given its next due time. Its key is live no more."""
-        self._live.pop(entry.key[8:], None)
+        """The entry has left: delivered, failed, or given its next due time. Its key is live no more. Idempotent."""
+        if entry.dropped:
+            return
         entry.dropped = True
-        if entry.content is not None:
-            self._room += len(entry.content)
-            entry.content = None
+        entry.content = None
+        self._live.pop(entry.key[8:], None)
         message = entry.message
-        if message is not None and len(message.recipients) > 1:
-            left = self._holders.get(message.id, 1) - 1
-            if left:
-                self._holders[message.id] = left
-            else:
-                self._holders.pop(message.id, None)
-                self._shared.pop(message.id, None)
+        if message is None or self._still_held(message):
+            return
+        self._room += self._charged.pop(message.id, 0)
+
+    def _still_held(self, message: Message) -> bool:
+        """Whether another live entry has the message too, now that one has let it go."""
+        if len(message.recipients) == 1:
+            return False
+        left = self._holders.pop(message.id, 1) - 1
+        if left:
+            self._holders[message.id] = left
+            return True
+        self._shared.pop(message.id, None)
+        return False
 
     # What operators ask.
 

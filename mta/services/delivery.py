@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from mta.clock import Clock
 from mta.metrics.layout import CONNECTIONS_OUT, OCTETS_OUT, OPENED_OUT
+from mta.model.spoolid import format_id
 from mta.net.connect import connect_first
 from mta.net.deadlines import Wheel
 from mta.net.remote import RemoteConnection, RemoteDeadlines
@@ -28,6 +29,8 @@ _log = logging.getLogger("mta.delivery")
 RECIPIENTS = 100
 #: Octets of content that are read into memory for delivery; larger content is pulled from the spool in pieces.
 WHOLE_CONTENT = 262_144
+#: Entries of one domain that wait in memory for its look-up; the others come when it has ended.
+RESOLVING = 256
 #: Seconds between looks at ready queues that wait for one more connection.
 TICK = 0.1
 #: Seconds after which a site without work is forgotten.
@@ -65,20 +68,23 @@ class Delivery:
         self.draining = False
         self.tasks: set[asyncio.Task[None]] = set()
 
-    def has_room(self, domain: str) -> bool:
-        """Whether one more entry for ``domain`` may become live: not while its site is paused or has enough."""
+    def has_room(self, domain: str, free: int) -> bool:
+        """Whether one more entry for ``domain`` may become live: not while its site is paused or has enough.
+
+        No line may be longer than what is left over (``free``): however many destinations hang, there is room for
+        one more that does not."""
         destination = self.router.cached(domain)
         if destination is None:
-            return len(self.resolving.get(domain, ())) < self.settings.ready_limit
+            return len(self.resolving.get(domain, ())) < min(RESOLVING, free)
         if not isinstance(destination, Destination):
-            return True
+            return free > 0
         site = self.sites.get(destination.site)
         if site is None:
-            return True
+            return free > 0
         queue = site.queue
         if queue.paused_until and not queue.connections and self.clock.monotonic() < queue.paused_until:
             return False
-        return len(queue.ready) < self.settings.ready_limit
+        return len(queue.ready) < min(self.settings.ready_limit, free)
 
     def take(self, entry: Entry) -> None:
         """An entry became live: to its site at once when the route is known, else after the look-up."""
@@ -109,9 +115,14 @@ class Delivery:
             destination = await self.router.resolve(domain)
         except RoutingError as error:
             self._unroutable(self.resolving.pop(domain), error)
-            return
-        for entry in self.resolving.pop(domain):
-            self._place(entry, destination)
+        except Exception as error:
+            # A bug: whoever waits here must not wait for ever.
+            _log.error("look-up of %s: %r", domain, error, exc_info=error)
+            self._unroutable(self.resolving.pop(domain), RoutingError(False, "4.3.0", "internal error"))
+        else:
+            for entry in self.resolving.pop(domain):
+                if not entry.dropped:
+                    self._place(entry, destination)
 
     def _unroutable(self, entries: list[Entry], error: RoutingError) -> None:
         kind = Kind.ROUTING if error.permanent else Kind.DNS
@@ -150,6 +161,12 @@ class Delivery:
             return row | {"waiting_for": "its turn", "detail": "no connection was needed yet"}
         return row | site.constraint(self.clock)
 
+    def lift_suspensions(self) -> None:
+        """Sites whose hosts were all in trouble may be tried again at once."""
+        for site in self.sites.values():
+            site.queue.succeeded()
+            site.shunned.clear()
+
     def in_flight(self) -> int:
         """Transactions with a remote that have no outcome yet."""
         return sum(remote.session.outstanding for site in self.sites.values() for remote in site.members)
@@ -158,10 +175,8 @@ class Delivery:
         """Begins nothing new; connections say QUIT when their transaction is over."""
         self.draining = True
         for site in self.sites.values():
-            while site.queue.idle:
-                remote = site.queue.idle.pop()
-                remote.idle = False
-                remote.quit()
+            for remote in site.queue.idle[:]:
+                site.leave(remote)
 
     def abort(self) -> None:
         """Drops every connection: what was in flight comes back as trouble or after a restart."""
@@ -191,10 +206,7 @@ class SiteDelivery:
         now = queue.used_at = entry.ready_at
         queue.ready.append(entry)
         if queue.idle:
-            remote = queue.idle.pop()
-            remote.idle = False
-            self.room(remote)
-            remote.pump()
+            self._employ()
         elif queue.wants_connection(now) and not self._delivery.draining:
             self._open()
 
@@ -215,34 +227,47 @@ class SiteDelivery:
         """Gives ready entries to idle connections, and opens one more when that is not enough."""
         queue = self.queue
         while queue.ready and queue.idle:
-            remote = queue.idle.pop()
-            remote.idle = False
-            self.room(remote)
-            remote.pump()
+            self._employ()
         if queue.wants_connection(self._delivery.clock.monotonic()) and not self._delivery.draining:
             self._open()
 
     # Giving work to a connection.
 
+    def _employ(self) -> None:
+        """The connection that idled last gets the head of the line."""
+        remote = self.queue.idle.pop()
+        remote.idle = False
+        self.room(remote)
+        remote.pump()
+
     def room(self, remote: RemoteConnection) -> None:
         """The connection can take one more transaction: the next ready entry, or it idles."""
-        if remote not in self.members:
+        if remote not in self.members or not remote.session.room:
             return
         delivery = self._delivery
         ready = self.queue.ready
         while ready and not delivery.draining and remote.sent < delivery.settings.messages_per_connection:
             entry = ready.popleft()
-            if not entry.dropped and self._give(remote, entry):
+            if not entry.dropped and self._given(remote, entry):
                 return
         if remote.session.outstanding:
             return
         if delivery.draining or remote.sent >= delivery.settings.messages_per_connection:
-            self._retire(remote)
-            remote.quit()
-            self.pump()
+            self.leave(remote)
         elif not remote.idle:
             remote.idle = True
             self.queue.idle.append(remote)
+
+    def _given(self, remote: RemoteConnection, entry: Entry) -> bool:
+        """False: the entry went another way. One that cannot be read now is tried again later, and holds up nobody."""
+        try:
+            return self._give(remote, entry)
+        except Exception as error:
+            _log.error("%s: message %s: %r", self.queue.name, format_id(entry.spool_id), error, exc_info=error)
+            entry.in_flight = False
+            problem = Problem(Kind.LOST, status="4.3.0", text=f"internal error: {error}")
+            entry.home.outcomes.failed_whole(entry, self.queue.name, remote.host, problem)
+            return False
 
     def _give(self, remote: RemoteConnection, entry: Entry) -> bool:
         delivery = self._delivery
@@ -292,13 +317,14 @@ class SiteDelivery:
         self, remote: RemoteConnection, stage: str, reply: Reply | None, reason: str, lost: list[tuple[object, bool]]
     ) -> None:
         """The connection ended with transactions under way, or before it was ready (then ``_connect`` goes on)."""
+        self._no_longer_idle(remote)
         for token, uncertain in lost:
             assert isinstance(token, Attempt)
             entry = token.entry
             entry.in_flight = False
             problem = Problem(Kind.UNCERTAIN if uncertain else Kind.LOST, text=reason, stage=stage)
-            if reply is not None and not uncertain:
-                problem = Problem.of_reply(stage, reply)
+            if reply is not None and not uncertain and (reply.code == 421 or stage == "CONTENT"):
+                problem = Problem.of_reply(stage, reply)  # any other speaks of the session: RSET was refused
             if tries_next_host(problem) and entry.hosts_tried + 1 < len(self.destination.hosts):
                 entry.hosts_tried += 1
                 self._shun(remote.host)
@@ -312,19 +338,24 @@ class SiteDelivery:
         if not remote.handshake.done():
             remote.handshake.set_result(None)
 
+    def leave(self, remote: RemoteConnection) -> None:
+        """No more work for this one: it says QUIT, and counts until it is gone."""
+        self._no_longer_idle(remote)
+        remote.quit()
+
     def closed(self, remote: RemoteConnection) -> None:
-        """The connection is gone, or about to go: it counts no more."""
-        self._retire(remote)
+        """The connection is gone: it counts no more."""
+        self._no_longer_idle(remote)
+        if remote in self.members:
+            self.members.discard(remote)
+            self._gave_back()
+            self._delivery.counters.add(CONNECTIONS_OUT, -1)
         if not remote.handshake.done():
             remote.handshake.set_result("connection closed")
         if self.queue.ready:
             self.pump()
 
-    def _retire(self, remote: RemoteConnection) -> None:
-        if remote in self.members:
-            self.members.discard(remote)
-            self._gave_back()
-            self._delivery.counters.add(CONNECTIONS_OUT, -1)
+    def _no_longer_idle(self, remote: RemoteConnection) -> None:
         if remote.idle:
             remote.idle = False
             self.queue.idle.remove(remote)
@@ -402,8 +433,12 @@ class SiteDelivery:
             return None, Problem(Kind.CONNECT, text=f"connect to {host.name}: timed out")
         except OSError as error:
             return None, Problem(Kind.CONNECT, text=f"connect to {host.name}: {error.strerror or error}")
-        refused = await remote.handshake
-        if refused is None and not remote.gone:
+        try:
+            refused = await remote.handshake
+        except asyncio.CancelledError:
+            remote.abort()
+            raise
+        if refused is None and remote.session.room:
             return remote, Problem(Kind.CONNECT)
         return None, Problem(
             Kind.GREETING, text=f"{host.name} said: {refused}" if refused else f"{host.name} closed the connection"
@@ -413,8 +448,10 @@ class SiteDelivery:
         """No host took a connection. With others alive the site goes on with those; else all that is ready waits."""
         queue = self.queue
         now = self._delivery.clock.monotonic()
+        if now >= queue.paused_until:  # the other connections of the same attempt have nothing new to say
+            pause = self._delivery.settings.pause
+            _log.warning("%s: %s; no new connection for %g s", queue.name, problem.text, pause)
         queue.pause(now + self._delivery.settings.pause, problem.text)
-        _log.warning("%s: %s; no new connection for %g s", queue.name, problem.text, self._delivery.settings.pause)
         if queue.connections:
             return
         ready, count = queue.ready, len(queue.ready)

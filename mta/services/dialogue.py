@@ -53,6 +53,8 @@ class Dialogue:
         self._ended = self._clock.monotonic()
         if self._in_content:
             octets = self._content(octets)
+            if self._in_content:
+                return
         for line in self._lines("client", octets):
             self.turns.append(Turn("client", line))
 

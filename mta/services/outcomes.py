@@ -219,11 +219,9 @@ class Outcomes:
             discarded=discarded,
             generated=generated,
         )
-        if generated:
-            change.committed = lambda: self._admit(generated)
         if untried and not whole:
             entry.offset = left.index(untried[0])
-            self._spool.apply(change)
+            self._apply(change)
             return True
         change.leaving = (entry.key,)
         if left:
@@ -237,13 +235,16 @@ class Outcomes:
             change.entering = ((due_key(due, message.id, entry.group), entry.domain),)
         else:
             change.finished = not message.queued()
-        self._spool.apply(change)
+        self._apply(change)
         self.scheduler.close(entry)
         return False
 
-    def _admit(self, generated: tuple[tuple[Message, bytes, list[tuple[bytes, str]]], ...]) -> None:
-        self._counters.add(REPORTS, len(generated))
-        for message, content, entries in generated:
+    def _apply(self, change: Change) -> None:
+        """DSNs become live at once: the due index shows them from here on, so that to wait for the commit would be to
+        race with ``refill``. A crash before the commit undoes the failure too; at worst it is told twice."""
+        self._spool.apply(change)
+        self._counters.add(REPORTS, len(change.generated))
+        for message, content, entries in change.generated:
             self.scheduler.admit(message, content, entries, 0.0)
 
     def _tell_delayed(self, message: Message, warned: list[Recipient]) -> None:

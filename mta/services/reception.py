@@ -279,6 +279,7 @@ class ReceptionSession:
         if self._stream is not None:
             self._stream.abandon()
             self._stream = None
+            self._connection.unhold()
 
     def on_error(self, exception: BaseException) -> None:
         """A bug in one of the call-backs: the session says 451, we say where."""

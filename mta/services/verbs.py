@@ -17,6 +17,8 @@ from mta.services.delivery import Delivery
 from mta.services.shard import Shard
 
 Row = Mapping[str, Any]
+#: Edits by which an operator says: try it now, whatever you think of the site.
+TRY_NOW = ("queue.flush", "queue.release")
 
 
 class LiveControl:
@@ -56,6 +58,7 @@ class QueueVerbs:
 
     def __init__(self, shards: list[Shard], delivery: Delivery, events: EventLog, clock: Clock) -> None:
         self._admins = {shard.spool.shard: self._make(shard, delivery, events, clock) for shard in shards}
+        self._delivery = delivery
 
     def _make(self, shard: Shard, delivery: Delivery, events: EventLog, clock: Clock) -> QueueAdmin:
         control = LiveControl(shard, delivery, clock)
@@ -66,6 +69,8 @@ class QueueVerbs:
         admin = self._admins.get(shard)
         if admin is None:
             raise DataError(f"this worker has no shard {shard}; ask again, its owner may have changed")
+        if verb in TRY_NOW:
+            self._delivery.lift_suspensions()
         async for row in answer(admin, verb, dict(args)):
             yield row
         await admin.drained()

@@ -61,6 +61,8 @@ HEARTBEAT = 1.0
 #: Heartbeats between two audits of our own books, and the queue above which only ``mta audit`` makes one.
 AUDIT_EVERY = 60
 AUDIT_UP_TO = 100_000
+#: File descriptors that incoming connections leave over, at least.
+DESCRIPTORS_KEPT = 64
 #: A queue of connections that the kernel completes before we accept them.
 BACKLOG = 4096
 
@@ -151,7 +153,7 @@ class Worker:
             limits.header_section,
             limits.errors,
             limits.hops,
-            -(-limits.connections // config.workers),
+            connections_within(-(-limits.connections // config.workers)),
             limits.connections_per_client,
         )
         relay = RelayPolicy(config.relay.networks, config.relay.domains)
@@ -337,6 +339,22 @@ def calm_collector() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(5_000, 20, 20)
+
+
+def connections_within(wanted: int) -> int:
+    """How many incoming connections the limit on file descriptors leaves room for: an eighth of it, and at least a
+    few, are for deliveries, look-ups and files, so that a flood of clients cannot stop what is accepted."""
+    descriptors, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    room = max(1, descriptors - max(DESCRIPTORS_KEPT, descriptors // 8))
+    if room < wanted:
+        _log.warning(
+            "limits.connections: this worker's share is %d, but a limit of %d file descriptors leaves room for %d; "
+            "raise the limit (LimitNOFILE, ulimit -n)",
+            wanted,
+            descriptors,
+            room,
+        )
+    return min(wanted, room)
 
 
 def raise_descriptor_limit() -> None:

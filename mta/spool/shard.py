@@ -106,7 +106,8 @@ class Shard:
         deliver either, for whoever cannot write down what was delivered delivers it again after each start."""
         try:
             with self.env.begin(write=True) as txn:
-                version = txn.get(tables.VERSION_KEY, b"", db=self._format)
+                version = txn.get(tables.VERSION_KEY, db=self._format)
+                assert version is not None  # _check_format has read it
                 txn.put(tables.VERSION_KEY, version, db=self._format)
         except lmdb.Error as error:
             raise StorageError(f"{self.directory}: cannot be written: {error}") from error

@@ -83,6 +83,7 @@ class MtaServer:
         self.settings: Row = {}
         self.configure(**settings)
         self._process: subprocess.Popen[str] | None = None
+        self._told_to_stop = False
         self._lines: Queue[str | None] = Queue()
         self.stderr: list[str] = []
         self._read = 0
@@ -110,6 +111,7 @@ class MtaServer:
     def begin(self) -> None:
         """Starts the process and waits for nothing."""
         self._lines = Queue()
+        self._told_to_stop = False
         self._process = subprocess.Popen(
             [sys.executable, "-m", "mta", "--config", str(self.config), "run"],
             env=self._environment(),
@@ -155,6 +157,7 @@ class MtaServer:
 
     def signal(self, number: int) -> None:
         assert self._process is not None
+        self._told_to_stop |= number == SIGTERM
         self._process.send_signal(number)
 
     def wait(self) -> int:
@@ -168,15 +171,16 @@ class MtaServer:
         return code
 
     def stop(self) -> None:
-        """Drains; wants exit 0, no traceback on stderr, and books that balance."""
+        """Drains; wants exit 0, no traceback on stderr, and books that balance. A second SIGTERM would kill."""
         if self._process is None:
             return
-        if self.running:
+        if self.running and not self._told_to_stop:
             self.signal(SIGTERM)
         code = self.wait()
         self._process = None
         assert code == 0, f"exit {code}; stderr: {self.stderr}"
         assert not any("Traceback" in line for line in self.stderr), "\n".join(self.stderr)
+        assert not any("before it had drained" in line for line in self.stderr), self.stderr
         self.audit()
 
     def kill(self) -> None:
@@ -244,7 +248,7 @@ class MtaServer:
     def rows(self, *args: str) -> list[Row]:
         """What a command prints with ``--json``; it must succeed."""
         done = self.mta(*args, "--json")
-        assert done.returncode == 0, f"mta {' '.join(args)}: {done.stderr}"
+        assert done.returncode == 0, f"mta {' '.join(args)}: {done.stderr}{done.stdout}"
         return [json.loads(line) for line in done.stdout.splitlines()]
 
     def queue(self) -> list[Row]:

@@ -59,6 +59,7 @@ class ScriptedRemote:
         self._answers = {verb: iter(answers) for verb, answers in self.script.items()}
         self._input = bytearray()
         self._output = bytearray()
+        self._searched = 0  # octets of content known to hold no end of it
         self._content = False
         self._mail: str | None = None
         self._recipients: list[str] = []
@@ -163,11 +164,13 @@ class ScriptedRemote:
         if self._input.startswith(b".\r\n"):
             content, end = b"", 3
         else:
-            at = self._input.find(b"\r\n.\r\n")
+            at = self._input.find(b"\r\n.\r\n", self._searched)
             if at < 0:
+                self._searched = max(0, len(self._input) - 4)
                 return False
             content, end = bytes(self._input[: at + 2]), at + 5
         del self._input[:end]
+        self._searched = 0
         self._content = False
         lines = content.split(b"\r\n")
         unstuffed = b"\r\n".join(line[1:] if line.startswith(b".") else line for line in lines)

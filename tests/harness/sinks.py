@@ -88,6 +88,16 @@ class SmtpSink:
         return [sink_content(dump) for dump in self.dumps()]
 
 
+    def by_recipient(self) -> dict[str, bytes]:
+        """The same, by the first recipient."""
+        return {sink_recipient(dump): sink_content(dump) for dump in self.dumps()}
+
+
+def sink_recipient(dump: bytes) -> str:
+    """The first forward-path of a dump of ``smtp-sink -d``."""
+    return dump.partition(b"\nX-Rcpt-Args: <")[2].partition(b">")[0].decode()
+
+
 def sink_content(dump: bytes) -> bytes:
     """The content of a dump of ``smtp-sink -d``: behind its pseudo header, which ends with its own Received field, and
     before the empty line that it writes at the end."""

@@ -37,6 +37,5 @@ def test_a_recipient_refused_by_lmtp_before_the_content_is_told_alone(mta, sink)
     server.send(["ann@minasi.example", "bob@minasi.example"])
     assert read_report(home.wait_for(1)[0]).statuses == {"bob@minasi.example": ("failed", "5.1.1")}
     server.wait_for_empty_queue()
-    assert [event["recipient"] for event in server.events("Delivery", delivery_protocol="LMTP")] == [
-        "ann@minasi.example"
-    ]
+    [delivered] = server.wait_for_events(1, "Delivery", delivery_protocol="LMTP")
+    assert delivered["recipient"] == "ann@minasi.example"

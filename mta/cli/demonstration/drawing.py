@@ -49,13 +49,13 @@ def picture(addresses: dict[str, str]) -> Lines:
     for row in range(4):
         yield "  " + "".join(part[row] for pair in zip(boxes, [*joints, [""] * 4], strict=True) for part in pair)
     at = 2 + 14 + 5 + 20 + 5 + 9
-    yield f"{'':{at}}│ 3  who takes mail for minasi.example?"
+    yield f"{'':{at}}│ 3  MX of minasi.example?"
     dns = box(["DNS", addresses["dns"]], 20, above=True)
     yield from (f"{'':{at - 9}}{line}" for line in dns)
 
 
 def box(texts: Sequence[str], width: int, *, below: bool = False, above: bool = False) -> list[str]:
-    """Lines of a box with a centred text; ``below`` and ``above``: a line leaves it there, from its tenth column."""
+    """Lines of a box with a centred text; ``below`` and ``above``: a line leaves it there."""
     edges = ["─" * (width - 2)] * 2
     if above:
         edges[0] = edges[0][:8] + "┴" + edges[0][9:]

@@ -77,6 +77,14 @@ class Relay:
         if process.returncode:
             raise UnavailableError(f"{self.name} ended with status {process.returncode}: {self._last_words()}")
 
+    async def leave(self, kind: object, error: BaseException | None, trace: object) -> None:
+        """``stop`` as an exit: when something else went wrong before, that is what the operator should hear."""
+        try:
+            await self.stop()
+        except UnavailableError:
+            if error is None:
+                raise
+
     async def ask(self, question: Callable[[AdminClient], Any]) -> Any:
         """An answer of the admin API; the client blocks, so a thread waits for it."""
         return await asyncio.to_thread(question, self.admin)

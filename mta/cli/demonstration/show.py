@@ -103,6 +103,8 @@ def perform(options: Options) -> None:
         with _directory(options.keep) as directory, asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(_scenes(directory, clock, options, screen))
             kept = str(directory) if options.keep else ""
+    except asyncio.CancelledError:
+        raise SystemExit(128 + signal.SIGTERM) from None
     finally:
         screen.clear()
     seconds = clock.monotonic() - began

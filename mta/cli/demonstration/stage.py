@@ -67,8 +67,8 @@ async def set_up(stage: Stage) -> AsyncIterator[None]:
             stack.push_async_callback(server.stop)
         await stage.tap.start(*stage.places.tap)
         stack.push_async_callback(stage.tap.stop)
-        stack.push_async_callback(stage.athena.stop)
-        stack.push_async_callback(stage.hermes.stop)
+        stack.push_async_exit(stage.athena.leave)
+        stack.push_async_exit(stage.hermes.leave)
         await asyncio.gather(stage.athena.start(), stage.hermes.start())
         yield
 

@@ -212,3 +212,24 @@ async def test_connections_to_a_worker_that_is_away_for_long_are_told_to_come_ag
         await asyncio.wait_for(reader.read(), 0.1)
     writer.close()
     listeners.close()
+
+
+# What cannot be bound says why, and what to do.
+
+
+def test_a_socket_path_that_is_too_long_says_so(tmp_path: Path) -> None:
+    with pytest.raises(CannotCreateError, match="the path is too long for a socket: at most 107 octets"):
+        unix_listener(tmp_path / ("x" * 120), 0o600)
+
+
+def test_an_address_of_another_machine_says_so() -> None:
+    listeners = Listeners(1)
+    with pytest.raises(UnavailableError, match=r"192\.0\.2\.1:2525: not an address of this machine; `ip address`"):
+        listeners.bind([Place(0, "192.0.2.1", 2525, "")])
+
+
+def test_a_port_that_is_taken_says_who_may_have_it() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        with pytest.raises(UnavailableError, match=f"127.0.0.1:{port}: Address already in use; `ss -ltnp`"):
+            Listeners(1).bind([Place(0, "127.0.0.1", port, "")])

@@ -65,7 +65,8 @@ def test_a_missing_configuration_is_78(capsys: pytest.CaptureFixture[str], tmp_p
 
 
 def test_config_may_stand_before_and_after_the_command(capsys: pytest.CaptureFixture[str], config: Path) -> None:
-    assert run(capsys, "--config", str(config), "check")[:2] == (0, f"{config}: fine\n")
+    code, out, _ = run(capsys, "--config", str(config), "check")
+    assert (code, out.splitlines()[0]) == (0, f"{config}: fine")
     assert run(capsys, "--config", "/nowhere", "check", "--config", str(config))[0] == 0
     code, _, err = run(capsys, "queue", "--config", str(config), "list")
     assert (code, str(config.parent) in err) == (os.EX_UNAVAILABLE, True)
@@ -125,3 +126,31 @@ def test_help_has_examples_and_imports_no_command(capsys: pytest.CaptureFixture[
         code, out, _ = run(capsys, name, "--help")
         assert code == 0
         assert "mta " in out.split("Options:")[0]
+
+
+def test_a_configuration_that_is_fine_is_summed_up(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    file = tmp_path / "mta.toml"
+    file.write_text(
+        f'hostname = "mta.example"\ndata_dir = "{tmp_path}/data"\nworkers = 2\nuser = ""\n'
+        '[[listener]]\naddress = "127.0.0.1:2525"\n[[route]]\ndomain = "*.test"\nto = "smtp://127.0.0.1:2600"\n'
+        '[spool]\ndurability = "dangerously-buffered"\n'
+    )
+    code, out, err = run(capsys, "check", "--config", str(file))
+    assert code == 0
+    assert "durability" in err
+    lines = [" ".join(line.split()) for line in out.splitlines()]
+    assert lines[0] == f"{file}: fine"
+    for line in (
+        "hostname mta.example",
+        "listener smtp on 127.0.0.1:2525",
+        "workers 2",
+        f"data_dir {tmp_path}/data (made at the first start)",
+        'spool disk, durability "dangerously-buffered"',
+        f"admin unix:{tmp_path}/data/admin.sock",
+        "relay for 127.0.0.0/8, ::1/128",
+        "route *.test to smtp://127.0.0.1:2600",
+        "otherwise MX hosts on port 25; name servers: those of the machine",
+    ):
+        assert line in lines

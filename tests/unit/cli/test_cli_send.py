@@ -91,8 +91,23 @@ def test_the_dialogue_is_shown_on_request_with_the_content_counted(
     lines = err.splitlines()
     assert lines[0] == "< 220 script.example ESMTP"
     assert "> RCPT TO:<c@d.example>" in lines
-    assert any("octets of content" in line for line in lines)
+    assert lines[-5:] == [
+        "> (33 octets of content)", "> .", "< 250 2.0.0 06H0PNA5B4000 queued", "> QUIT", "< 221 2.0.0 bye",
+    ]  # fmt: skip
     assert "Subject: hi" not in err
+
+
+def test_header_fields_are_added_only_when_asked(
+    capsys: pytest.CaptureFixture[str], server: Server, letter: Path
+) -> None:
+    args = ("-f", "a@b.example", "-t", "c@d.example", "--server", server.address, str(letter))
+    send(capsys, *args)
+    send(capsys, "--add-headers", *args)
+    plain, added = server.contents
+    assert plain.startswith(b"Subject: hi\r\n")
+    fields = added.partition(b"Subject: hi")[0].decode().splitlines()
+    assert [field.split(": ")[0] for field in fields] == ["Date", "Message-ID", "From"]
+    assert fields[2] == "From: <a@b.example>"
 
 
 @pytest.mark.parametrize(
@@ -116,6 +131,7 @@ def test_refused_recipients_are_named_and_decide_the_exit_code(
 def test_no_server_is_69_and_an_empty_message_65(
     capsys: pytest.CaptureFixture[str], server: Server, letter: Path
 ) -> None:
+    server.shutdown()  # the polling thread would keep the socket alive for a moment
     server.server_close()
     code, _, err = send(capsys, "-t", "a@b.example", "--server", server.address, str(letter))
     assert (code, "is the server running?" in err) == (os.EX_UNAVAILABLE, True)

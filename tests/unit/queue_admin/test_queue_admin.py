@@ -220,7 +220,7 @@ async def test_bounce_fails_the_recipients_and_commits_the_dsn_with_them(desk: D
 async def test_bounce_of_everything_leaves_the_dsns_that_it_makes(desk: Desk) -> None:
     for n in range(3):
         await desk.queue(f"r{n}@x.example", age=1)
-    assert len(await desk.ask("queue.bounce", everything=True, until=NOW - 1)) == 3
+    assert len(await desk.ask("queue.bounce", everything=True)) == 3
     assert len(await desk.ask("queue.list")) == 3
     assert len(desk.dsn_for) == 3
 

@@ -14,7 +14,7 @@ from tests.harness.spooling import make_message, store
 class Nobody:
     """A deliverer that never has room."""
 
-    def has_room(self, domain: str) -> bool:
+    def has_room(self, domain: str, free: int) -> bool:
         return False
 
 

@@ -1,0 +1,39 @@
+"""SIGHUP: new routes hold for what comes and for what waits; a file with a slip changes nothing and is named."""
+
+from signal import SIGHUP
+
+from tests.harness.stories import route
+
+
+def test_sighup_reads_the_file_anew(mta, sink) -> None:
+    old, new = sink(), sink()
+    old.stop()
+    retry = {"retry_after": ["1s"]}
+    server = mta(workers=2, route=[route("*", old.port)], delivery=retry)
+    waiting = server.send("waiting@arlington.example")
+    server.wait_for_event("TransientFailure", id=waiting)
+    server.configure(workers=2, route=[route("*", new.port)], delivery=retry)
+    server.signal(SIGHUP)
+    server.await_line("reload: done")
+    server.send("fresh@arlington.example")
+    received = new.wait_for(2)
+    assert {r for message in received for r in message.recipients} == {
+        "waiting@arlington.example",
+        "fresh@arlington.example",
+    }
+    server.wait_for_empty_queue()
+
+
+def test_a_slip_in_the_file_changes_nothing(mta, sink) -> None:
+    remote = sink()
+    good = {"route": [route("*", remote.port)]}
+    server = mta(**good)
+    before = {row["name"]: row["pid"] for row in server.status()["services"]}
+    server.configure(route=[{"domain": "*", "to": "smpt://127.0.0.1:25"}])
+    server.signal(SIGHUP)
+    assert "route[0].to" in server.await_line("reload: ")
+    server.send()
+    assert len(remote.wait_for(1)) == 1
+    assert {row["name"]: row["pid"] for row in server.status()["services"]} == before
+    server.wait_for_empty_queue()
+    server.configure(**good)
