@@ -141,6 +141,11 @@ class Reception:
             if handler.session.idle and not connection.leaving:
                 connection.shut(reply)
 
+    def cut_off(self) -> None:
+        """Whoever is still here after the drain hears it, in the middle of a transaction or not."""
+        for connection in list(self.sessions):
+            connection.shut(self.refusal or DRAINING)
+
 
 class ReceptionSession:
     """Policy of one connection: the call-backs of its session (see ``mta_ext.smtp_server.SmtpServerHandler``)."""

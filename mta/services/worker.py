@@ -63,6 +63,8 @@ AUDIT_EVERY = 60
 AUDIT_UP_TO = 100_000
 #: File descriptors that incoming connections leave over, at least.
 DESCRIPTORS_KEPT = 64
+#: Part of the drain timeout after which we end by ourselves: at its end the attendant kills us, perhaps in a commit.
+DRAIN_SHARE = 0.8
 #: A queue of connections that the kernel completes before we accept them.
 BACKLOG = 4096
 
@@ -263,7 +265,7 @@ class Worker:
             server.close()
         self._reception.drain()
         self._delivery.drain()
-        self._drain_until = asyncio.get_running_loop().time() + self._config.drain_timeout
+        self._drain_until = asyncio.get_running_loop().time() + self._config.drain_timeout * DRAIN_SHARE
         self._drained()
 
     def _drained(self) -> None:
@@ -273,6 +275,7 @@ class Worker:
             self._reception.drain()
             loop.call_later(0.02, self._drained)
         else:
+            self._reception.cut_off()
             self._done.set()
 
     async def _stop(self) -> None:
