@@ -17,7 +17,9 @@ async def connect_first(make: Callable[[], P], addresses: Sequence[tuple[str, in
     """The connected protocol. Port 0: a unix path. Raises the last OSError, or TimeoutError after ``timeout`` s."""
     loop = asyncio.get_running_loop()
     if len(addresses) == 1:
-        return await asyncio.wait_for(_connect(loop, make, addresses[0]), timeout)
+        # Not wait_for: in Python 3.11 it forgets a cancellation that comes together with the connection.
+        async with asyncio.timeout(timeout):
+            return await _connect(loop, make, addresses[0])
     running: set[asyncio.Task[P]] = set()
     error: BaseException = TimeoutError(f"no answer within {timeout:g} s")
     waiting = list(addresses)

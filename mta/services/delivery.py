@@ -179,7 +179,8 @@ class Delivery:
                 site.leave(remote)
 
     def abort(self) -> None:
-        """Drops every connection: what was in flight comes back as trouble or after a restart."""
+        """Drops every connection and opens none: what was in flight comes back as trouble or after a restart."""
+        self.draining = True
         for task in self.tasks:
             task.cancel()
         for site in self.sites.values():
