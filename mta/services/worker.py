@@ -11,6 +11,7 @@ import logging
 import os
 import random
 import resource
+import select
 import signal
 import socket
 import sys
@@ -314,9 +315,14 @@ def open_spool(config: Config, number: int) -> Spool:
     )
 
 
-def die_with_parent() -> None:
-    """SIGKILL for us when the attendant dies (Linux prctl PR_SET_PDEATHSIG = 1)."""
+def die_with_parent(end: socket.socket) -> None:
+    """SIGKILL for us when the attendant dies (Linux prctl PR_SET_PDEATHSIG = 1). It may be dead already: then its end
+    of the channel is closed, although orders may still lie in ours, and nothing of its files may be touched."""
     ctypes.CDLL(None).prctl(1, signal.SIGKILL)
+    poll = select.poll()
+    poll.register(end, select.POLLRDHUP)
+    if poll.poll(0):
+        raise SystemExit(os.EX_UNAVAILABLE)
 
 
 def read_orders(end: socket.socket) -> Orders:
@@ -362,9 +368,9 @@ def raise_descriptor_limit() -> None:
 
 def main() -> None:
     """Entry point of the process. Its errors go to the attendant's stderr, one line each."""
-    die_with_parent()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the attendant drains us
     end = socket.socket(fileno=int(sys.argv[1]))
+    die_with_parent(end)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the attendant drains us
     orders = read_orders(end)
     config = configuration.from_json(msgspec.json.encode(orders.config))
     raise_descriptor_limit()

@@ -141,9 +141,10 @@ def run(directory: Path, cuts: int, messages: int, seed: int, durability: str = 
             remote.say("pause")  # what was acknowledged stays in the spool for the time of the cuts
             rig.start()
             for number in range(cuts):
-                if number == cuts // 2:
+                if number == max(1, cuts // 2):
                     remote.say("resume")  # and in the second half deliveries are cut as well
                 rig.run(number)
+            remote.say("resume")
             _drain(server, result)
         finally:
             server.close()

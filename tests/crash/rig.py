@@ -187,12 +187,13 @@ def _user() -> str:
 
 
 def session_of(pid: int) -> int:
-    """The session that a process belongs to; 0 when it has ended, also when it still waits for its parent."""
+    """The session that a process belongs to; 0 when all its threads have ended, also while it waits for its parent."""
     try:
         words = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        threads = len(os.listdir(f"/proc/{pid}/task"))  # the first may be gone while another still waits for the disk
     except (FileNotFoundError, ProcessLookupError):
         return 0
-    return 0 if words[0] in "ZX" else int(words[3])
+    return 0 if words[0] in "ZX" and threads == 1 else int(words[3])
 
 
 def kill_pid(pid: int) -> bool:

@@ -68,8 +68,7 @@ class Storm:
     @property
     def most_at_once(self) -> int:
         """The most duplicates that one fault has left."""
-        nearest = Counter(self._fault_after(first) for _, first in self.verdict.duplicates)
-        return max(nearest.values(), default=0)
+        return max(Counter(fault for _, fault in self.verdict.duplicates).values(), default=0)
 
     def passed(self, longest: float = RECOVERY) -> bool:
         slow = [seconds for found in self.recoveries.values() for seconds in found if seconds > longest]
@@ -77,7 +76,7 @@ class Storm:
         return self.verdict.clean and few and not slow and not self.unbalanced and not self.trouble
 
     def lines(self) -> list[str]:
-        ages = [self._fault_after(first) - first for _, first in self.verdict.duplicates]
+        ages = [fault - first for first, fault in self.verdict.duplicates]
         return [
             "kills                  " + ", ".join(f"{count} × {_NAMES[name]}" for name, count in self.kills.items()),
             *self.verdict.lines(),
@@ -87,9 +86,6 @@ class Storm:
             f"audits                 {len(self.audits):>8}   ({len(self.unbalanced)} out of balance)",
             *(f"TROUBLE                {what}" for what in self.trouble),
         ]
-
-    def _fault_after(self, first: float) -> float:
-        return min((moment for moment, _ in self.faults if moment >= first - 0.05), default=float("inf"))
 
 
 class Rig:
@@ -165,6 +161,8 @@ def run(directory: Path, kills: int, seed: int, *, clients_: int = 8, connection
         finally:
             server.close()
     _judge(rig.storm, Books.read([sent], [got]), load.domains)
+    told = (f"{moment:.6f} {target}\n" for moment, target in rig.storm.faults)
+    (directory / "faults").write_text("".join(told))
     return rig.storm
 
 
@@ -183,7 +181,7 @@ def _drain(server: Server, storm: Storm) -> None:
 
 
 def _judge(storm: Storm, books: Books, domains: int) -> None:
-    storm.faults += [(moment, "sink") for moment in books.drops]
+    storm.faults = sorted(storm.faults + [(moment, "sink") for moment in books.drops])
     storm.verdict = reconcile(books, domains, [moment for moment, _ in storm.faults])
 
 

@@ -6,8 +6,9 @@ which all processes of a machine share.
 
 Client: ``SEND id rcpts sha256`` before the transaction, then one of ``ACK id code queue-id`` (only after the 250 was
 read), ``NACK id code``, ``UNKNOWN id`` (connection lost after the final dot was written) or ``CUT id`` (lost before
-it). Sink: ``GOT id rcpt sha256 queue-id trouble`` before its 250, one a recipient; ``trouble`` is ``-`` or says which
-of the three ids differ. ``DROP``: it has stored a message and dropped all its connections instead of answering.
+it). Sink: ``GOT id rcpt sha256 queue-id trouble age`` before its 250, one a recipient; ``trouble`` is ``-`` or says
+which of the three ids differ, ``age`` is that of the connection in seconds. ``DROP``: it has stored a message and
+dropped all its connections instead of answering.
 """
 
 import hashlib
@@ -19,6 +20,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 #: Every recipient of every run is below this domain.
 DOMAIN = "ledger.example"
@@ -26,6 +28,9 @@ SENDER = f"sender@client.{DOMAIN}"
 #: A duplicate's first copy came at most so many seconds before the fault that explains it: the outcome of a delivery
 #: waits 10 ms for company, for the commit under way and for its own.
 WINDOW = 0.5
+#: Or it came after the fault, by at most so many seconds, on a connection from before it: a busy sink reads what a
+#: killed worker had sent.
+LAG = 2.0
 _ID = re.compile(rb"^X-Ledger-Id: (\w+)\r$", re.MULTILINE)
 _BODY_ID = re.compile(rb"^ledger (\w+)\r$", re.MULTILINE)
 _MESSAGE_ID = re.compile(rb"^Message-ID: <(\w+)@", re.MULTILINE)
@@ -98,6 +103,16 @@ def examine(content: bytes, recipients: Sequence[str]) -> Arrival:
     )
 
 
+class Copy(NamedTuple):
+    """One GOT: when, what, under which queue id, and how old its connection was (seconds)."""
+
+    when: float
+    sha: str
+    queue_id: str
+    trouble: str = "-"
+    age: float = 0.0
+
+
 @dataclass
 class Books:
     """Both ledgers, read."""
@@ -105,7 +120,7 @@ class Books:
     sent: dict[str, tuple[int, str]] = field(default_factory=dict)  # id → recipients, sha
     ended: dict[str, tuple[str, str]] = field(default_factory=dict)  # id → word, code
     queue_ids: dict[str, str] = field(default_factory=dict)
-    got: dict[tuple[str, str], list[tuple[float, str, str, str]]] = field(default_factory=lambda: defaultdict(list))
+    got: dict[tuple[str, str], list[Copy]] = field(default_factory=lambda: defaultdict(list))
     drops: list[float] = field(default_factory=list)
 
     @classmethod
@@ -119,9 +134,9 @@ class Books:
                 if line.startswith("DROP "):
                     books.drops.append(float(line.split()[1]))
                     continue
-                word, ledger_id, recipient, sha, queue_id, trouble, when = line.split()
+                word, ledger_id, recipient, sha, queue_id, trouble, age, when = line.split()
                 assert word == "GOT", line
-                books.got[ledger_id, recipient].append((float(when), sha, queue_id, trouble))
+                books.got[ledger_id, recipient].append(Copy(float(when), sha, queue_id, trouble, float(age)))
         return books
 
     def _client_line(self, words: list[str]) -> None:
@@ -145,7 +160,7 @@ class Verdict:
     recipients: int = 0
     refused: Counter[str] = field(default_factory=Counter)
     loss: list[str] = field(default_factory=list)
-    duplicates: list[tuple[str, float]] = field(default_factory=list)  # whom, when the first copy came
+    duplicates: list[tuple[float, float]] = field(default_factory=list)  # first copy, the fault that explains it
     unexplained: list[str] = field(default_factory=list)
     ghosts: list[str] = field(default_factory=list)
     corrupt: list[str] = field(default_factory=list)
@@ -178,7 +193,8 @@ def reconcile(
     may_ghost: frozenset[str] = frozenset(),
 ) -> Verdict:
     """Compares the ledgers. A duplicate is explained when one of ``faults`` (moments) came within ``window`` seconds
-    after its first copy. ``may_ghost``: ends (``NACK``…) after which a delivery is legal all the same."""
+    after its first copy, or before it (see LAG).
+    ``may_ghost``: ends (``NACK``…) after which a delivery is legal all the same."""
     verdict = Verdict()
     expected: set[tuple[str, str]] = set()
     for ledger_id, (count, _) in books.sent.items():
@@ -199,26 +215,31 @@ def reconcile(
                 verdict.ghosts.append(f"{ledger_id}({word})")
     for who, copies in books.got.items():
         _copies(books, verdict, who, copies, who in expected)
-        moments = sorted(when for when, *_ in copies)
-        for first, _again in itertools.pairwise(moments):
-            verdict.duplicates.append((who[1], first))
-            if not any(first - 0.05 <= fault <= first + window for fault in faults):
+        for first, _again in itertools.pairwise(sorted(copies)):
+            fault = next((moment for moment in faults if _explains(moment, first, window)), None)
+            if fault is None:
                 verdict.unexplained.append(who[1])
+            verdict.duplicates.append((first.when, float("inf") if fault is None else fault))
     return verdict
 
 
-def _copies(
-    books: Books, verdict: Verdict, who: tuple[str, str], copies: list[tuple[float, str, str, str]], known: bool
-) -> None:
+def _explains(fault: float, first: Copy, window: float) -> bool:
+    """Whether the fault may be why the first copy's outcome was forgotten."""
+    if fault >= first.when:
+        return fault <= first.when + window
+    return first.when - LAG <= fault and first.when - first.age <= fault
+
+
+def _copies(books: Books, verdict: Verdict, who: tuple[str, str], copies: list[Copy], known: bool) -> None:
     """Each copy is of a message that was sent, is what was sent, and carries the same queue id as the others."""
     ledger_id, recipient = who
     if not known:
         verdict.ghosts.append(recipient)
         return
     sha = books.sent[ledger_id][1]
-    queue_ids = {queue_id for _, _, queue_id, _ in copies} | {books.queue_ids.get(ledger_id, copies[0][2])}
+    queue_ids = {copy.queue_id for copy in copies} | {books.queue_ids.get(ledger_id, copies[0].queue_id)}
     if len(queue_ids) > 1:
         verdict.corrupt.append(f"{recipient}(ids:{','.join(sorted(queue_ids))})")
-    for _, got, _, trouble in copies:
-        if got != sha or trouble != "-":
-            verdict.corrupt.append(f"{recipient}({trouble if trouble != '-' else 'content'})")
+    for copy in copies:
+        if copy.sha != sha or copy.trouble != "-":
+            verdict.corrupt.append(f"{recipient}({copy.trouble if copy.trouble != '-' else 'content'})")

@@ -9,6 +9,7 @@ The end of stdin ends it.
 
 import asyncio
 import sys
+import time
 from pathlib import Path
 
 import uvloop
@@ -38,8 +39,9 @@ class Sink:
         if self.paused:
             return b"452 4.3.1 paused\r\n"
         arrival = examine(content, session.recipients)
+        words = (arrival.sha, arrival.queue_id, arrival.trouble, f"{time.monotonic() - session.opened:.6f}")
         for recipient in session.recipients:
-            self.ledger.write("GOT", arrival.ledger_id, recipient, arrival.sha, arrival.queue_id, arrival.trouble)
+            self.ledger.write("GOT", arrival.ledger_id, recipient, *words)
         if not self.drop:
             return b"250 2.0.0 stored\r\n"
         self.drop = False
@@ -58,6 +60,7 @@ class SinkSession(asyncio.Protocol):
         self._in_content = False
         self._searched = 0
         self.recipients: list[str] = []
+        self.opened = time.monotonic()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport: asyncio.Transport = transport  # type: ignore[assignment]

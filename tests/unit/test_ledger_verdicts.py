@@ -19,7 +19,7 @@ def verdict(tmp_path: Path, client: list[str], sink: list[str], **options) -> Ve
 
 SEND, ACK = "SEND m1 1 SHA 1.0", "ACK m1 250 Q1 1.1"
 WHO = address("m1", 0, 1)
-GOT = f"GOT m1 {WHO} SHA Q1 - 1.2"
+GOT = f"GOT m1 {WHO} SHA Q1 - 0.1 1.2"
 
 
 def test_a_message_that_arrived_once_as_it_was_sent_is_clean(tmp_path):
@@ -55,6 +55,12 @@ def test_a_duplicate_is_explained_by_a_fault_soon_after_its_first_copy_and_by_no
     assert verdict(tmp_path, [SEND, ACK], [GOT, again], faults=[1.4]).clean
     assert not verdict(tmp_path, [SEND, ACK], [GOT, again], faults=[1.0]).clean
     assert not verdict(tmp_path, [SEND, ACK], [GOT, again], faults=[8.9]).clean
+
+
+def test_what_a_killed_worker_had_sent_may_be_read_after_its_end_on_a_connection_from_before(tmp_path):
+    again = GOT.replace("1.2", "9.0")
+    assert verdict(tmp_path, [SEND, ACK], [GOT.replace("0.1 ", "0.3 "), again], faults=[1.0]).clean
+    assert not verdict(tmp_path, [SEND, ACK], [GOT, again], faults=[1.0]).clean
 
 
 @pytest.mark.parametrize("end", [["UNKNOWN m1 1.1"], []])
