@@ -25,7 +25,7 @@ from mta.errors import MtaError, UsageError
 
 #: smtp-sink takes up to 1,000 connections, and the kernel's default for a process is 1,024 descriptors.
 _DESCRIPTORS = 8192
-_DURABILITY = "every relay syncs a message to disk before it says 250 (Hermes: spool.durability = \"commit\")"
+_DURABILITY = 'every relay syncs a message to disk before it says 250 (Hermes: spool.durability = "commit")'
 
 
 @click.group(help=__doc__.partition("\n")[0] if __doc__ else "")
@@ -53,20 +53,40 @@ def policies(text: str) -> list[bool]:
 @click.option("--sizes", default="4096,102400", show_default=True, help="Octets of content.")
 @click.option("--sessions", default="1,20,200", show_default=True, help="Sessions of the source at once.")
 @click.option("--connections", default="kept,each", show_default=True, help="Connection kept, or one per message.")
-@click.option("--peers", help="straight, hermes-N, postfix, haraka, exim. Default: straight, hermes-1, hermes-2 and "
-              "every other that is installed; one that is named must be there.")
-@click.option("--messages", type=click.IntRange(min=1), default=plan.MOST_MESSAGES, show_default=True,
-              help="At most so many a run; fewer where they would take longer than about 4.5 seconds.")
+@click.option(
+    "--peers",
+    help="straight, hermes-N, postfix, haraka, exim. Default: straight, hermes-1, hermes-2 and "
+    "every other that is installed; one that is named must be there.",
+)
+@click.option(
+    "--messages",
+    type=click.IntRange(min=1),
+    default=plan.MOST_MESSAGES,
+    show_default=True,
+    help="At most so many a run; fewer where they would take longer than about 4.5 seconds.",
+)
 @click.option("--repeat", type=click.IntRange(1, 100), default=1, show_default=True, help="The median is shown.")
 @click.option("--no-latency", is_flag=True, help="Leave out the pass with the probe.")
 @click.option("--quick", is_flag=True, help="Only the cells that the bars need, in short runs.")
-@click.option("--json", "json_file", type=click.Path(dir_okay=False, path_type=Path),
-              help="All figures, to this file.")
-@click.option("--directory", type=click.Path(exists=True, file_okay=False, path_type=Path), default="/var/tmp",
-              show_default=True, help="Where the spools are made; must be on the disk that is meant.")
+@click.option("--json", "json_file", type=click.Path(dir_okay=False, path_type=Path), help="All figures, to this file.")
+@click.option(
+    "--directory",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    default="/var/tmp",
+    show_default=True,
+    help="Where the spools are made; must be on the disk that is meant.",
+)
 def relay(
-    sizes: str, sessions: str, connections: str, peers: str | None, messages: int, repeat: int, no_latency: bool,
-    quick: bool, json_file: Path | None, directory: Path,
+    sizes: str,
+    sessions: str,
+    connections: str,
+    peers: str | None,
+    messages: int,
+    repeat: int,
+    no_latency: bool,
+    quick: bool,
+    json_file: Path | None,
+    directory: Path,
 ) -> None:
     wanted = [name.strip() for name in peers.split(",")] if peers else list(plan.PEERS)
     every = plan.cells(numbers(sizes, "--sizes"), numbers(sessions, "--sessions"), policies(connections))
@@ -95,12 +115,28 @@ def _write_json(file: Path, header: dict[str, str], results: Results, judged: li
 
 
 @main.command(help="What idle connections to one worker cost in memory, and whether a good client notices them.")
-@click.option("--connections", type=click.IntRange(min=1), default=10_000, show_default=True,
-              help="How many; fewer where the limit on descriptors (ulimit -n) does not allow them.")
-@click.option("--message", "octets", type=click.IntRange(min=0), default=0, show_default=True,
-              help="Octets of a message that each client hands over before it idles; 0: it has only said EHLO.")
-@click.option("--directory", type=click.Path(exists=True, file_okay=False, path_type=Path), default="/var/tmp",
-              show_default=True, help="Where the spool is made.")
+@click.option(
+    "--connections",
+    type=click.IntRange(min=1),
+    default=10_000,
+    show_default=True,
+    help="How many; fewer where the limit on descriptors (ulimit -n) does not allow them.",
+)
+@click.option(
+    "--message",
+    "octets",
+    type=click.IntRange(min=0),
+    default=0,
+    show_default=True,
+    help="Octets of a message that each client hands over before it idles; 0: it has only said EHLO.",
+)
+@click.option(
+    "--directory",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    default="/var/tmp",
+    show_default=True,
+    help="Where the spool is made.",
+)
 def idle(connections: int, octets: int, directory: Path) -> None:
     with workplace(directory.resolve()) as place:
         cost = run_idle(place, connections, octets)

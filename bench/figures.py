@@ -106,10 +106,14 @@ def as_record(cell: Cell, peer: str, results: Results) -> Mapping[str, object]:
     """One row for the JSON file: the medians, the ratios, and each repeat."""
     mine, postfix = results.of(cell, peer), results.of(cell, POSTFIX)
     policy = "kept" if cell.kept else "each"
-    compared = {} if peer in (STRAIGHT, POSTFIX) else {
-        "rate_times_postfix": ratio(mine, postfix, "rate"),
-        "cpu_one_over_postfix": ratio(mine, postfix, "cpu"),
-    }
+    compared = (
+        {}
+        if peer in (STRAIGHT, POSTFIX)
+        else {
+            "rate_times_postfix": ratio(mine, postfix, "rate"),
+            "cpu_one_over_postfix": ratio(mine, postfix, "cpu"),
+        }
+    )
     repeats = [as_table(one) for one in results.runs[cell][peer]]
     head = {"size": cell.size, "sessions": cell.sessions, "connection": policy, "peer": peer}
     return head | as_table(mine or Figures()) | compared | {"repeats": repeats}

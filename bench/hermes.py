@@ -74,9 +74,11 @@ class Hermes:
         if not self._port:
             self._port = free_port()
             self._directory.mkdir(parents=True, exist_ok=True)
-            self._config.write_text(self._template.format(
-                directory=self._directory, workers=self._workers, port=self._port, sink=self._sink_port
-            ))
+            self._config.write_text(
+                self._template.format(
+                    directory=self._directory, workers=self._workers, port=self._port, sink=self._sink_port
+                )
+            )
         with open(self._stderr, "wb") as log:
             self._child = self._spawn(log)
         self._await_ready(self._child, time.monotonic() + START_LIMIT)

@@ -120,8 +120,11 @@ def latencies(starts: Sequence[int], pairs: Sequence[tuple[int, int]], count: in
         notes.append(f"latency: {count - len(first)} messages missing")
     seconds = (max(first.values()) - min(starts[:count])) / 1e9
     return Figures(
-        p50=percentile(taken, 0.5), p99=percentile(taken, 0.99), probe_messages=len(taken),
-        probe_rate=len(taken) / seconds, notes=tuple(notes),
+        p50=percentile(taken, 0.5),
+        p99=percentile(taken, 0.99),
+        probe_messages=len(taken),
+        probe_rate=len(taken) / seconds,
+        notes=tuple(notes),
     )
 
 
@@ -138,10 +141,25 @@ def _limits(starts: Sequence[int], pairs: Sequence[tuple[int, int]]) -> list[str
 
 def _smtp_source(place: Place, cell: Cell, count: int) -> Child:
     kept = ["-d"] if cell.kept else []
-    return _logged(place, "source", [
-        _required("smtp-source"), *kept, "-s", str(cell.sessions), "-m", str(count), "-l", str(cell.size),
-        "-f", "a@src.test", "-t", "b@dst.test", f"127.0.0.1:{place.port}",
-    ])
+    return _logged(
+        place,
+        "source",
+        [
+            _required("smtp-source"),
+            *kept,
+            "-s",
+            str(cell.sessions),
+            "-m",
+            str(count),
+            "-l",
+            str(cell.size),
+            "-f",
+            "a@src.test",
+            "-t",
+            "b@dst.test",
+            f"127.0.0.1:{place.port}",
+        ],
+    )
 
 
 def _smtp_sink(count: int, port: int) -> list[str]:

@@ -142,8 +142,12 @@ class Comparison:
         if counted.rate is not None:
             self._rates[cell, peer.name] = counted.rate
         return replace(
-            counted, p50=timed.p50, p99=timed.p99, probe_messages=timed.probe_messages,
-            probe_rate=timed.probe_rate, notes=(*counted.notes, *timed.notes),
+            counted,
+            p50=timed.p50,
+            p99=timed.p99,
+            probe_messages=timed.probe_messages,
+            probe_rate=timed.probe_rate,
+            notes=(*counted.notes, *timed.notes),
         )
 
 

@@ -245,12 +245,25 @@ def test_an_event(measured: Measured, tmp_path: Path) -> None:
     peer = PeerAddress(name="sink.test", addr="127.0.0.1")
 
     def write() -> None:
-        log.write(Event(
-            type="Delivery", id="01JABCDEFGHJK", sender="a@src.test", recipient="b@dst.test", queue="dst.test",
-            site="dst.test", size=4096, response=response, peer_address=peer, timestamp=_NOW / 1000,
-            created=_NOW / 1000, num_attempts=1, reception_protocol="ESMTP", delivery_protocol="ESMTP",
-            delays=(0.0, 0.001, 0.0, 0.002),
-        ))
+        log.write(
+            Event(
+                type="Delivery",
+                id="01JABCDEFGHJK",
+                sender="a@src.test",
+                recipient="b@dst.test",
+                queue="dst.test",
+                site="dst.test",
+                size=4096,
+                response=response,
+                peer_address=peer,
+                timestamp=_NOW / 1000,
+                created=_NOW / 1000,
+                num_attempts=1,
+                reception_protocol="ESMTP",
+                delivery_protocol="ESMTP",
+                delays=(0.0, 0.001, 0.0, 0.002),
+            )
+        )
 
     measured(write, 1, "event")
     log.close()

@@ -26,9 +26,7 @@ class SmtpClientHandler(Protocol):
         ``recipients``: the reply to each RCPT in order, or None when all were positive (and for stage MAIL).
         LMTP, stage DOT: always a list, in it the reply to the end of content for each recipient that RCPT accepted;
         ``reply`` is the last of these. A 421 among them, behind others, speaks for all that are left."""
-    def on_trouble(
-        self, stage: str, reply: Reply | None, reason: str, transactions: list[tuple[object, bool]]
-    ) -> None:
+    def on_trouble(self, stage: str, reply: Reply | None, reason: str, transactions: list[tuple[object, bool]]) -> None:
         """The session ends without more outcomes: refused greeting or EHLO, 421, nonsense, lost connection, deadline.
         ``stage``: GREETING, EHLO, MAIL, RCPT, DATA, CONTENT, DOT, IDLE or QUIT. ``transactions``: those without an
         outcome, oldest first, each with True when its end of content was put out and no reply came (UNCERTAIN).
@@ -37,8 +35,15 @@ class SmtpClientHandler(Protocol):
         Called at most once; never after ``quit`` with nothing outstanding."""
 
 class SmtpClientSession(LineSession):
-    def __init__(self, handler: SmtpClientHandler, ehlo_name: str, *, lmtp: bool = False,
-                 reply_line: int = 4096, reply_lines: int = 128) -> None: ...
+    def __init__(
+        self,
+        handler: SmtpClientHandler,
+        ehlo_name: str,
+        *,
+        lmtp: bool = False,
+        reply_line: int = 4096,
+        reply_lines: int = 128,
+    ) -> None: ...
     @property
     def extensions(self) -> dict[str, str]:
         """EHLO keyword (upper case) → its parameters ("" when none)."""

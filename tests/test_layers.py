@@ -42,9 +42,7 @@ _IO = {
     "aiohttp",
 }
 #: Standard and foreign modules that a layer must not know. Of ``select`` the log needs one constant.
-FORBIDDEN = {0: _IO | {"time"}, 1: _IO | {"time"}, 2: {"time"}, 3: _IO | {"time"}} | {
-    n: {"time"} for n in range(4, 8)
-}
+FORBIDDEN = {0: _IO | {"time"}, 1: _IO | {"time"}, 2: {"time"}, 3: _IO | {"time"}} | {n: {"time"} for n in range(4, 8)}
 EXCEPTIONS = {("mta.clock", "time"), ("mta.log.output", "select")}
 
 _CIMPORT = re.compile(r"^\s*(?:from\s+([\w.]+)\s+c?import\b|c?import\s+([\w., ]+))", re.MULTILINE)
@@ -106,10 +104,7 @@ def _wrong_inside(module: str, unit: str, name: str) -> list[str]:
 
 def sources() -> list[Path]:
     return sorted(
-        p
-        for top in ("mta", "mta_ext")
-        for p in (ROOT / top).rglob("*")
-        if p.suffix in (".py", ".pyx", ".pxd", ".pyi")
+        p for top in ("mta", "mta_ext") for p in (ROOT / top).rglob("*") if p.suffix in (".py", ".pyx", ".pxd", ".pyi")
     )
 
 

@@ -128,9 +128,7 @@ def test_setup_stays_small():
 
 def test_there_is_enough_test_for_the_source():
     # Recorded dialogues are tests as well.
-    tests = sum(
-        line_count(path) for path in sources("tests", suffixes=(".py", ".txt", ".dialogue", ".smtp", ".pop3"))
-    )
+    tests = sum(line_count(path) for path in sources("tests", suffixes=(".py", ".txt", ".dialogue", ".smtp", ".pop3")))
     assert tests >= TESTS_PER_SOURCE * sum(line_count(path) for path in CODE)
 
 

@@ -58,9 +58,7 @@ def hold_lock(data_dir: Path, clock: Clock, sleep: Callable[[float], None], pati
         if clock.monotonic() >= deadline:
             holder = os.pread(fd, 20, 0).decode("ascii", "replace").strip() or "unknown"
             os.close(fd)
-            raise TemporaryError(
-                f"another `mta run` (pid {holder}) uses {data_dir}: stop it, or set another data_dir"
-            )
+            raise TemporaryError(f"another `mta run` (pid {holder}) uses {data_dir}: stop it, or set another data_dir")
         sleep(LOCK_POLL)
     os.ftruncate(fd, 0)
     os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)

@@ -32,9 +32,7 @@ def serve(
     async def life() -> None:
         notifier = Notifier(environ, clock)
         existing = _existing_shards(config)
-        attendant = Attendant(
-            config, prepared, clock, notifier, load=load, existing=existing, say=say, command=command
-        )
+        attendant = Attendant(config, prepared, clock, notifier, load=load, existing=existing, say=say, command=command)
         await attendant.run()
 
     uvloop.run(life())

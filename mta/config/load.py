@@ -69,13 +69,9 @@ def warnings(config: Config) -> list[str]:
     """What works as asked and still deserves a line at start: modes that keep nothing, root without a user."""
     lines = []
     if config.spool.backend != "disk":
-        lines.append(
-            f'spool.backend = "{config.spool.backend}": no message survives this process; for load tests only'
-        )
+        lines.append(f'spool.backend = "{config.spool.backend}": no message survives this process; for load tests only')
     if config.spool.durability != "commit":
-        lines.append(
-            'spool.durability = "dangerously-buffered": 250 before the sync; a crash loses accepted messages'
-        )
+        lines.append('spool.durability = "dangerously-buffered": 250 before the sync; a crash loses accepted messages')
     if os.geteuid() == 0 and config.user in ("", "root"):
         lines.append(f'running as root: set user, or make a system user "{SYSTEM_USER}"')
     return lines

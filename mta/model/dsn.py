@@ -116,9 +116,7 @@ def _text(kind: str, message: Message, recipients: Sequence[Recipient], host: st
     lines = [f"This is the mail server {host}.", ""]
     arrived = rfc5322_date(message.arrival)
     if kind == "failed":
-        said = (
-            f"Your message of {arrived} could not be delivered to the recipients below, and will not be tried again."
-        )
+        said = f"Your message of {arrived} could not be delivered to the recipients below, and will not be tried again."
         said += " Please check the address, or reach the recipient in another way."
     else:
         until = f" until {rfc5322_date(give_up_at)}" if give_up_at else ""
@@ -234,9 +232,7 @@ def _returned(headers: bytes) -> bytes:
     """The original's header section: whole lines up to the limit, each short enough, no NUL, CRLF ends."""
     section = headers.partition(b"\r\n\r\n")[0]
     if len(section) > HEADERS_LIMIT:
-        section = (
-            section[: section.rfind(b"\r\n", 0, HEADERS_LIMIT) + 2] if b"\r\n" in section[:HEADERS_LIMIT] else b""
-        )
+        section = section[: section.rfind(b"\r\n", 0, HEADERS_LIMIT) + 2] if b"\r\n" in section[:HEADERS_LIMIT] else b""
     lines = [line.replace(b"\r", b" ").replace(b"\0", b" ")[:LINE_LIMIT] for line in re.split(b"\r?\n", section)]
     while lines and not lines[-1].strip():
         lines.pop()

@@ -47,9 +47,7 @@ class Deliverer(Protocol):
 class Scheduler:
     """``limit``: live entries; ``content_memory``: octets of content kept with them until the first delivery."""
 
-    def __init__(
-        self, spool: Spool, clock: Clock, deliverer: Deliverer, *, limit: int, content_memory: int
-    ) -> None:
+    def __init__(self, spool: Spool, clock: Clock, deliverer: Deliverer, *, limit: int, content_memory: int) -> None:
         #: What entries carry as ``home``; set by whoever owns this scheduler.
         self.home: object = None
         self._spool = spool

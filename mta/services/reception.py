@@ -203,9 +203,7 @@ class ReceptionSession:
         return None
 
     def on_rcpt(self, forward_path: str, domain: str) -> bytes | _Pending | None:
-        if not self._trusted and not self._reception.relay.admits(
-            domain, trusted=False, forward_path=forward_path
-        ):
+        if not self._trusted and not self._reception.relay.admits(domain, trusted=False, forward_path=forward_path):
             self._rejected(forward_path, NO_RELAY, "RCPT")
             return NO_RELAY
         if "@" not in forward_path:

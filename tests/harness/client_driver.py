@@ -68,9 +68,7 @@ class Driver:
         self._look()
         self.events.append(("outcome", token, stage, str(reply), recipients and [str(each) for each in recipients]))
 
-    def on_trouble(
-        self, stage: str, reply: Reply | None, reason: str, transactions: list[tuple[object, bool]]
-    ) -> None:
+    def on_trouble(self, stage: str, reply: Reply | None, reason: str, transactions: list[tuple[object, bool]]) -> None:
         self._look()
         self.events.append(("trouble", stage, reply and str(reply), reason, transactions))
 

@@ -38,8 +38,7 @@ DEFAULTS: dict[str, Any] = {
     "spool": {"free_space": "1MiB"},
 }
 MESSAGE = (
-    b"From: <alice@athena.example>\r\nTo: <bob@arlington.example>\r\nSubject: a story\r\n"
-    b"\r\nOnce upon a time.\r\n"
+    b"From: <alice@athena.example>\r\nTo: <bob@arlington.example>\r\nSubject: a story\r\n\r\nOnce upon a time.\r\n"
 )
 
 

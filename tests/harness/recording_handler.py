@@ -70,12 +70,17 @@ class RecordingHandler:
 
     def on_content(self, content: Content) -> Verdict:
         self.calls.append(("content", content.size))
-        self.facts.append({name: getattr(content, name) for name in (
-            "size", "streamed", "dotted", "eight_bit", "hops", "has_date", "has_message_id")})
+        self.facts.append(
+            {
+                name: getattr(content, name)
+                for name in ("size", "streamed", "dotted", "eight_bit", "hops", "has_date", "has_message_id")
+            }
+        )
         self.contents.append(b"".join(self.pieces) + content.joined(b""))
         self.pieces.clear()
-        return self._verdict(self._last.removeprefix("nocontent-") if "nocontent" in self._last else "",
-                             self.content_reply)
+        return self._verdict(
+            self._last.removeprefix("nocontent-") if "nocontent" in self._last else "", self.content_reply
+        )
 
     def on_refused_content(self) -> None:
         self.calls.append(("refused",))
@@ -116,7 +121,8 @@ def cut(data: bytes, places: Iterable[int]) -> list[bytes]:
     return [data[a:b] for a, b in itertools.pairwise(marks)]
 
 
-def new_session(make: Callable[[], RecordingHandler] = RecordingHandler, **limits: Any) -> tuple[
-        SmtpServerSession, RecordingHandler]:
+def new_session(
+    make: Callable[[], RecordingHandler] = RecordingHandler, **limits: Any
+) -> tuple[SmtpServerSession, RecordingHandler]:
     handler = make()
     return SmtpServerSession(handler, "hermes.example", **limits), handler

@@ -87,7 +87,6 @@ class SmtpSink:
         """Messages as they came, CRLF line ends again; smtp-sink writes each to its file when it has it whole."""
         return [sink_content(dump) for dump in self.dumps()]
 
-
     def by_recipient(self) -> dict[str, bytes]:
         """The same, by the first recipient."""
         return {sink_recipient(dump): sink_content(dump) for dump in self.dumps()}
@@ -196,6 +195,7 @@ class RecordingSink:
 
     def wait_for(self, count: int, patience: float = 30.0) -> list[Received]:
         """At least so many transactions."""
+
         def missing() -> str:
             return f"{count} messages; {len(self.received)} came"
 

@@ -79,9 +79,7 @@ async def test_a_big_answer_comes_whole(router: Router) -> None:
         ("round.minasi.example", False, "4.4.3"),
     ],
 )
-async def test_what_cannot_be_reached_is_told_apart(
-    router: Router, domain: str, permanent: bool, status: str
-) -> None:
+async def test_what_cannot_be_reached_is_told_apart(router: Router, domain: str, permanent: bool, status: str) -> None:
     with pytest.raises(RoutingError) as caught:
         await router.resolve(domain)
     assert (caught.value.permanent, caught.value.status) == (permanent, status)

@@ -32,7 +32,7 @@ def start_sink() -> Iterator[object]:
             try:
                 return socket.create_connection(("127.0.0.1", port), timeout=30)
             except ConnectionRefusedError:
-                continue              # not listening yet
+                continue  # not listening yet
         raise AssertionError("smtp-sink ended at once")
 
     yield start

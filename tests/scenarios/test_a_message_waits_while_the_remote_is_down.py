@@ -4,9 +4,7 @@
 def test_a_message_waits_while_the_remote_is_down(mta, sink) -> None:
     remote = sink()
     remote.stop()
-    server = mta(
-        route=[{"domain": "*", "to": f"smtp://127.0.0.1:{remote.port}"}], delivery={"retry_after": ["1s"]}
-    )
+    server = mta(route=[{"domain": "*", "to": f"smtp://127.0.0.1:{remote.port}"}], delivery={"retry_after": ["1s"]})
     queue_id = server.send("bob@arlington.example")
     failure = server.wait_for_event("TransientFailure", id=queue_id)
     assert failure["response"]["enhanced_code"] == "4.4.1"

@@ -8,9 +8,7 @@ from tests.harness.stories import read_report, route
 def test_the_sender_is_warned_once_of_a_delay(mta, sink) -> None:
     home = sink()
     remote = sink({"RCPT": repeat("450 4.2.2 mailbox full", 8)})
-    server = mta(
-        route=[route("athena.example", home.port), route("*", remote.port)], delivery={"warn_after": "300ms"}
-    )
+    server = mta(route=[route("athena.example", home.port), route("*", remote.port)], delivery={"warn_after": "300ms"})
     queue_id = server.send("bob@arlington.example")
     report = read_report(home.wait_for(1)[0])
     assert report.statuses == {"bob@arlington.example": ("delayed", "4.2.2")}

@@ -80,9 +80,7 @@ async def burst(stage: Stage, messages: int, progress: Callable[[str], None]) ->
     return _figures(stage, sent, [at - start for at, start in zip(arrivals.at, began_at, strict=True)], seconds, cpu)
 
 
-async def _hand_over(
-    stage: Stage, source: Source, letters: Iterator[Letter], connections: int, limit: float
-) -> None:
+async def _hand_over(stage: Stage, source: Source, letters: Iterator[Letter], connections: int, limit: float) -> None:
     try:
         await asyncio.wait_for(source.run(*stage.places.hermes, letters, connections), limit)
     except TimeoutError:

@@ -215,9 +215,7 @@ async def _hand_in(stage: Stage, to: str, content: bytes) -> Dialogue:
     dialogue = Dialogue(stage.clock)
     source = Source(DESK, stage.clock, dialogue=dialogue)
     try:
-        (sent,) = await asyncio.wait_for(
-            source.run(*stage.places.athena, [Outgoing(AUTHOR, (to,), content)]), PATIENCE
-        )
+        (sent,) = await asyncio.wait_for(source.run(*stage.places.athena, [Outgoing(AUTHOR, (to,), content)]), PATIENCE)
     except TimeoutError:
         raise DemoFailed(f"Athena did not answer within {PATIENCE:.0f} s") from None
     verify(sent.reply.positive, f"Athena did not take the letter: {sent.reply}")

@@ -22,6 +22,7 @@ def test_two_thousand_connections_come_and_go_at_once(server) -> None:
 
 def test_connections_reset_before_they_are_accepted(server) -> None:
     """The kernel has completed the handshake and taken the RST before the worker comes to it."""
+
     def burst() -> None:
         for _ in range(COUNT // 4):
             sock = socket.create_connection(("127.0.0.1", server.port))

@@ -129,9 +129,7 @@ async def test_the_source_ends_with_the_reply_that_refused_it(tmp_path: Path) ->
 
 def test_a_child_tells_what_it_cost_and_a_stubborn_one_is_killed() -> None:
     quick = Child([sys.executable, "-c", "sum(range(10**6)); raise SystemExit(3)"])
-    stubborn = Child([
-        sys.executable, "-c", "import signal; signal.signal(15, signal.SIG_IGN); signal.pause()"
-    ])
+    stubborn = Child([sys.executable, "-c", "import signal; signal.signal(15, signal.SIG_IGN); signal.pause()"])
     assert await_first([quick, stubborn], time.monotonic() + 20) is quick
     assert quick.status == 3
     assert quick.cpu > 0

@@ -50,9 +50,7 @@ def test_a_wrong_command_line_is_64(
     assert err.startswith("mta: ")
 
 
-def test_a_wrong_configuration_is_78_with_a_line_per_finding(
-    capsys: pytest.CaptureFixture[str], config: Path
-) -> None:
+def test_a_wrong_configuration_is_78_with_a_line_per_finding(capsys: pytest.CaptureFixture[str], config: Path) -> None:
     config.write_text('workerz = 3\n[relay]\nnetworks = ["10.0.0.0/99"]\n')
     code, _, err = run(capsys, "check", "--config", str(config))
     assert code == os.EX_CONFIG
@@ -128,9 +126,7 @@ def test_help_has_examples_and_imports_no_command(capsys: pytest.CaptureFixture[
         assert "mta " in out.split("Options:")[0]
 
 
-def test_a_configuration_that_is_fine_is_summed_up(
-    capsys: pytest.CaptureFixture[str], tmp_path: Path
-) -> None:
+def test_a_configuration_that_is_fine_is_summed_up(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     file = tmp_path / "mta.toml"
     file.write_text(
         f'hostname = "mta.example"\ndata_dir = "{tmp_path}/data"\nworkers = 2\nuser = ""\n'

@@ -16,9 +16,7 @@ from mta.config.sections import Config
 from mta.errors import ConfigError
 
 SECTIONS = {field.name: field.type for field in msgspec.structs.fields(Config)}
-TABLES = {
-    name: kind for name, kind in SECTIONS.items() if isinstance(kind, type) and issubclass(kind, msgspec.Struct)
-}
+TABLES = {name: kind for name, kind in SECTIONS.items() if isinstance(kind, type) and issubclass(kind, msgspec.Struct)}
 KEYS = [(name, key) for name, kind in TABLES.items() for key in kind.__struct_fields__]
 
 texts = st.one_of(
@@ -68,9 +66,7 @@ def test_what_was_taken_is_written_and_taken_again(key, value):
 
 
 @settings(max_examples=200)
-@given(
-    st.sampled_from(KEYS), st.text(alphabet=st.characters(blacklist_characters="\0", blacklist_categories=("Cs",)))
-)
+@given(st.sampled_from(KEYS), st.text(alphabet=st.characters(blacklist_characters="\0", blacklist_categories=("Cs",))))
 def test_any_text_in_a_variable_is_taken_or_named(key, text):
     section, name = key
     variable = f"MTA_{section}__{name}".upper()

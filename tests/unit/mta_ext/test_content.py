@@ -26,8 +26,17 @@ def test_a_message_is_handed_on_with_its_facts():
     reply, handler = send(stuff_content(content))
     assert reply == b"250 2.0.0 ok\r\n"
     assert handler.contents == [content]
-    assert handler.facts == [{"size": len(content), "streamed": 0, "dotted": True, "eight_bit": True, "hops": 2,
-                              "has_date": True, "has_message_id": False}]
+    assert handler.facts == [
+        {
+            "size": len(content),
+            "streamed": 0,
+            "dotted": True,
+            "eight_bit": True,
+            "hops": 2,
+            "has_date": True,
+            "has_message_id": False,
+        }
+    ]
 
 
 def test_a_head_is_put_before_the_content_in_one_object():
@@ -44,22 +53,25 @@ def test_empty_content_and_nul_octets_are_content_too():
     assert send(b"a\0b\r\n\0\r\n.\r\n")[1].contents == [b"a\0b\r\n\0\r\n"]
 
 
-@pytest.mark.parametrize(("raw", "limits", "reply"), [
-    (b"x" * 94 + b"\r\n" + b"\r\n.\r\n", {"message_size": 98}, b"250"),
-    (b"x" * 95 + b"\r\n" + b"\r\n.\r\n", {"message_size": 98}, b"552 5.3.4"),
-    (b"..\r\n" * 10 + b".\r\n", {"message_size": 30}, b"250"),
-    (b"x" * 98 + b"\r\n.\r\n", {"content_line": 100}, b"250"),
-    (b"x" * 99 + b"\r\n.\r\n", {"content_line": 100}, b"554 5.6.0"),
-    (b".." + b"x" * 97 + b"\r\n.\r\n", {"content_line": 100}, b"250"),
-    (b"A: b\r\n\r\n" + b"x\r\n" * 99 + b".\r\n", {"header_section": 8}, b"250"),
-    (b"A: bc\r\n\r\n.\r\n", {"header_section": 8}, b"554 5.6.0"),
-    (b"Received: x\r\n" * 3 + b"\r\n.\r\n", {"hops": 3}, b"250"),
-    (b"Received: x\r\n" * 4 + b"\r\n.\r\n", {"hops": 3}, b"554 5.4.6"),
-    (b"\r\n" + b"Received: x\r\n" * 4 + b".\r\n", {"hops": 3}, b"250"),
-    (b"x\ny\r\n.\r\n", {}, b"550 5.5.2"),
-    (b"x\ry\r\n.\r\n", {}, b"550 5.5.2"),
-    (b"xxxxxxxxxx\ny\r\n.\r\n", {"message_size": 5, "content_line": 5}, b"550 5.5.2"),
-])
+@pytest.mark.parametrize(
+    ("raw", "limits", "reply"),
+    [
+        (b"x" * 94 + b"\r\n" + b"\r\n.\r\n", {"message_size": 98}, b"250"),
+        (b"x" * 95 + b"\r\n" + b"\r\n.\r\n", {"message_size": 98}, b"552 5.3.4"),
+        (b"..\r\n" * 10 + b".\r\n", {"message_size": 30}, b"250"),
+        (b"x" * 98 + b"\r\n.\r\n", {"content_line": 100}, b"250"),
+        (b"x" * 99 + b"\r\n.\r\n", {"content_line": 100}, b"554 5.6.0"),
+        (b".." + b"x" * 97 + b"\r\n.\r\n", {"content_line": 100}, b"250"),
+        (b"A: b\r\n\r\n" + b"x\r\n" * 99 + b".\r\n", {"header_section": 8}, b"250"),
+        (b"A: bc\r\n\r\n.\r\n", {"header_section": 8}, b"554 5.6.0"),
+        (b"Received: x\r\n" * 3 + b"\r\n.\r\n", {"hops": 3}, b"250"),
+        (b"Received: x\r\n" * 4 + b"\r\n.\r\n", {"hops": 3}, b"554 5.4.6"),
+        (b"\r\n" + b"Received: x\r\n" * 4 + b".\r\n", {"hops": 3}, b"250"),
+        (b"x\ny\r\n.\r\n", {}, b"550 5.5.2"),
+        (b"x\ry\r\n.\r\n", {}, b"550 5.5.2"),
+        (b"xxxxxxxxxx\ny\r\n.\r\n", {"message_size": 5, "content_line": 5}, b"550 5.5.2"),
+    ],
+)
 def test_a_limit_is_kept_to_the_octet_whatever_the_segmentation(raw, limits, reply):
     for pieces in ([raw], octet_by_octet(raw)):
         said, handler = send(raw, pieces=pieces, **limits)

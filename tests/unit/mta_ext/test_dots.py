@@ -25,25 +25,38 @@ def unstuff(pieces):
     return content, consumed, unstuffer
 
 
-@pytest.mark.parametrize(("raw", "content"), [
-    (b".\r\n", b""),
-    (b"\r\n.\r\n", b"\r\n"),
-    (b"hello\r\n.\r\n", b"hello\r\n"),
-    (b"..\r\n.\r\n", b".\r\n"),
-    (b"..two\r\n...three\r\n.\r\n", b".two\r\n..three\r\n"),
-    (b".lonely dot is taken away\r\n.\r\n", b"lonely dot is taken away\r\n"),
-    (b"a.\r\n.\r\n", b"a.\r\n"),
-])
+@pytest.mark.parametrize(
+    ("raw", "content"),
+    [
+        (b".\r\n", b""),
+        (b"\r\n.\r\n", b"\r\n"),
+        (b"hello\r\n.\r\n", b"hello\r\n"),
+        (b"..\r\n.\r\n", b".\r\n"),
+        (b"..two\r\n...three\r\n.\r\n", b".two\r\n..three\r\n"),
+        (b".lonely dot is taken away\r\n.\r\n", b"lonely dot is taken away\r\n"),
+        (b"a.\r\n.\r\n", b"a.\r\n"),
+    ],
+)
 def test_content_ends_at_a_lone_dot_and_loses_its_transparency_dots(raw, content):
     for pieces in ([raw], octet_by_octet(raw), [raw + b"QUIT\r\n"], octet_by_octet(raw + b"QUIT\r\n")):
         out, consumed, unstuffer = unstuff(pieces)
         assert (out, consumed, unstuffer.ended, unstuffer.bare) == (content, len(raw), True, False)
 
 
-@pytest.mark.parametrize("raw", [
-    b"\n.\n", b"x\n.\r\n", b"x\r.\r\n", b"x\r\n.\n", b"x\r\n.\rx", b"x\r\n.\r\r\n", b"x\r\n\0.\r\n",
-    b"x\r\n.\0\r\n", b".\n",
-])
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"\n.\n",
+        b"x\n.\r\n",
+        b"x\r.\r\n",
+        b"x\r\n.\n",
+        b"x\r\n.\rx",
+        b"x\r\n.\r\r\n",
+        b"x\r\n\0.\r\n",
+        b"x\r\n.\0\r\n",
+        b".\n",
+    ],
+)
 def test_nothing_but_crlf_dot_crlf_ends_content(raw):
     for pieces in ([raw], octet_by_octet(raw)):
         content, consumed, unstuffer = unstuff(pieces)

@@ -47,7 +47,7 @@ def test_a_lost_connection_is_uncertain_only_behind_the_end_of_content(split, ve
     driver = Driver([Job(1), Job(2)])
     remote = ScriptedRemote({verb: [DROP]})
     driver.converse(remote, split)
-    if not driver.events or driver.trouble is None:    # nothing was said: the driver had nothing to hear
+    if not driver.events or driver.trouble is None:  # nothing was said: the driver had nothing to hear
         driver.session.eof()
     assert driver.trouble[0] == stage
     assert driver.trouble[1] is None

@@ -31,7 +31,8 @@ def names(handler):
 def test_policy_sees_paths_domains_and_parameters():
     _, handler = started(
         b"HELO one.example\r\nEHLO [IPv6:::1]\r\nMAIL FROM:<Paula@B.Example> SIZE=123 BODY=8BITMIME\r\n"
-        b"RCPT TO:<\"a b\"@D.example>\r\nRCPT TO:<postmaster>\r\n")
+        b'RCPT TO:<"a b"@D.example>\r\nRCPT TO:<postmaster>\r\n'
+    )
     assert handler.calls == [
         ("hello", "HELO", "one.example"),
         ("hello", "EHLO", "[IPv6:::1]"),
@@ -44,8 +45,10 @@ def test_policy_sees_paths_domains_and_parameters():
 def test_extensions_are_said_as_configured_and_their_parameters_follow():
     session, handler = new_session(extensions=("PIPELINING",))
     assert play(session, handler, [HELLO + b"MAIL FROM:<a@b> SIZE=1\r\nMAIL FROM:<a@b> BODY=7BIT\r\n"]) == (
-        GREETING + b"250-hermes.example greets c.example\r\n250 PIPELINING\r\n"
-        + b"555 5.5.4 parameter not recognized or not implemented\r\n" * 2)
+        GREETING
+        + b"250-hermes.example greets c.example\r\n250 PIPELINING\r\n"
+        + b"555 5.5.4 parameter not recognized or not implemented\r\n" * 2
+    )
     session, handler = new_session(extensions=())
     assert play(session, handler, [HELLO]) == GREETING + b"250 hermes.example greets c.example\r\n"
 
@@ -92,7 +95,8 @@ def test_input_is_kept_while_a_decision_is_pending_and_then_parsed_in_order():
     session.take_output()
     session.answer(b"250 2.1.0 well\r\n")
     assert session.take_output() == (
-        b"250 2.1.0 well\r\n250 2.0.0 ok\r\n500 5.5.1 command not recognized\r\n221 2.0.0 bye\r\n")
+        b"250 2.1.0 well\r\n250 2.0.0 ok\r\n500 5.5.1 command not recognized\r\n221 2.0.0 bye\r\n"
+    )
     assert session.buffered == 0
 
 
@@ -103,7 +107,7 @@ def test_many_pipelined_transactions_are_settled_one_by_one():
     session.feed(HELLO + one * 50)
     for _ in range(25):
         session.answer(None)
-    session.feed(one * 10)      # behind a tail that is half settled
+    session.feed(one * 10)  # behind a tail that is half settled
     settle(session, handler)
     assert handler.contents == [b"hello\r\n"] * 60
     assert session.take_output().count(b"250 2.0.0 ok\r\n") == 60
@@ -155,9 +159,18 @@ def test_what_on_reset_feeds_waits_until_the_reply_is_out():
     assert session.take_output() == b"250 welcome back\r\n214 2.0.0 see RFC 5321\r\n"
 
 
-@pytest.mark.parametrize("where", [
-    "on_hello", "on_mail", "on_rcpt", "on_data", "on_content", "on_piece", "on_refused_content",
-])
+@pytest.mark.parametrize(
+    "where",
+    [
+        "on_hello",
+        "on_mail",
+        "on_rcpt",
+        "on_data",
+        "on_content",
+        "on_piece",
+        "on_refused_content",
+    ],
+)
 @pytest.mark.parametrize("how", ["shut", "eof"])
 def test_a_callback_may_end_the_session(where, how):
     handler = RecordingHandler()
@@ -182,10 +195,15 @@ def test_a_callback_may_end_the_session(where, how):
     assert session.take_output() == b""
 
 
-@pytest.mark.parametrize("last", [
-    b"EHLO waits\r\n", MAIL.replace(b"a@", b"waits@"), MAIL + RCPT.replace(b"c@", b"waits@"),
-    MAIL + RCPT.replace(b"c@", b"nodata-waits@") + b"DATA\r\n",
-])
+@pytest.mark.parametrize(
+    "last",
+    [
+        b"EHLO waits\r\n",
+        MAIL.replace(b"a@", b"waits@"),
+        MAIL + RCPT.replace(b"c@", b"waits@"),
+        MAIL + RCPT.replace(b"c@", b"nodata-waits@") + b"DATA\r\n",
+    ],
+)
 @pytest.mark.parametrize("how", ["shut", "eof"])
 def test_an_answer_after_the_end_is_ignored(last, how):
     session, handler = new_session()
@@ -248,14 +266,20 @@ def test_a_greeting_comes_once():
         session.greet()
 
 
-@pytest.mark.parametrize(("rcpt", "data"), [
-    (b"raises@d", b""), (b"nodata-raises@d", b"DATA\r\n"), (b"nocontent-raises@d", b"DATA\r\nx\r\n.\r\n"),
-])
+@pytest.mark.parametrize(
+    ("rcpt", "data"),
+    [
+        (b"raises@d", b""),
+        (b"nodata-raises@d", b"DATA\r\n"),
+        (b"nocontent-raises@d", b"DATA\r\nx\r\n.\r\n"),
+    ],
+)
 def test_what_policy_raises_costs_the_transaction_and_is_reported(rcpt, data):
     session, handler = started(HELLO)
     session.feed(MAIL + b"RCPT TO:<" + rcpt + b">\r\n" + data + RCPT + MAIL)
     assert session.take_output().endswith(
-        b"451 4.3.0 internal error\r\n503 5.5.1 bad sequence of commands\r\n250 2.1.0 ok\r\n")
+        b"451 4.3.0 internal error\r\n503 5.5.1 bad sequence of commands\r\n250 2.1.0 ok\r\n"
+    )
     assert [type(error) for error in handler.errors] == [PolicyBroke]
     assert names(handler).count("reset") == (0 if "content" in names(handler) else 1)
 
@@ -310,7 +334,8 @@ def test_what_on_reset_and_on_refused_content_raise_changes_nothing():
             raise PolicyBroke("refused")
 
     session, handler = started(
-        TO_CONTENT + b"xx\r\n.\r\n" + MAIL + b"RSET\r\n" + MAIL + b"QUIT\r\n", Broken(), message_size=3)
+        TO_CONTENT + b"xx\r\n.\r\n" + MAIL + b"RSET\r\n" + MAIL + b"QUIT\r\n", Broken(), message_size=3
+    )
     assert session.closing
     assert [str(error) for error in handler.errors] == ["refused", "reset", "reset"]
 

@@ -30,17 +30,47 @@ def assert_segmentation_is_nothing(data, *ways, **limits):
     return expected
 
 
-COMMANDS = st.sampled_from([
-    b"EHLO c.example\r\n", b"HELO c\r\n", b"MAIL FROM:<a@b>\r\n", b"MAIL FROM:<a@b> SIZE=100 BODY=7BIT\r\n",
-    b"RCPT TO:<c@d>\r\n",
-    b"RCPT TO:<refused@d>\r\n", b"RCPT TO:<nocontent-later@d>\r\n", b"RCPT TO:<raises@d>\r\n",
-    b"RCPT TO:<nodata-refused@d>\r\n",
-    b"DATA\r\n", b"RSET\r\n", b"NOOP\r\n", b"QUIT\r\n", b"x\r\n", b".\r\n", b"\r\n.\r\n", b"..\r\n", b".",
-    b"\r", b"\n", b"\0",
-    b"\xff", b"Received: x\r\n", b"NOOP " + b"y" * 70 + b"\r\n", b"z" * 90, ENVELOPE, ENVELOPE + b"hello\r\n.\r\n",
-])
-LIMITS = {"command_line": 64, "message_size": 200, "content_line": 80, "header_section": 120, "hops": 2, "errors": 6,
-          "recipients": 3, "stream_above": 50}
+COMMANDS = st.sampled_from(
+    [
+        b"EHLO c.example\r\n",
+        b"HELO c\r\n",
+        b"MAIL FROM:<a@b>\r\n",
+        b"MAIL FROM:<a@b> SIZE=100 BODY=7BIT\r\n",
+        b"RCPT TO:<c@d>\r\n",
+        b"RCPT TO:<refused@d>\r\n",
+        b"RCPT TO:<nocontent-later@d>\r\n",
+        b"RCPT TO:<raises@d>\r\n",
+        b"RCPT TO:<nodata-refused@d>\r\n",
+        b"DATA\r\n",
+        b"RSET\r\n",
+        b"NOOP\r\n",
+        b"QUIT\r\n",
+        b"x\r\n",
+        b".\r\n",
+        b"\r\n.\r\n",
+        b"..\r\n",
+        b".",
+        b"\r",
+        b"\n",
+        b"\0",
+        b"\xff",
+        b"Received: x\r\n",
+        b"NOOP " + b"y" * 70 + b"\r\n",
+        b"z" * 90,
+        ENVELOPE,
+        ENVELOPE + b"hello\r\n.\r\n",
+    ]
+)
+LIMITS = {
+    "command_line": 64,
+    "message_size": 200,
+    "content_line": 80,
+    "header_section": 120,
+    "hops": 2,
+    "errors": 6,
+    "recipients": 3,
+    "stream_above": 50,
+}
 
 
 @settings(max_examples=300)
@@ -80,7 +110,8 @@ def vectors():
 
 
 @pytest.mark.parametrize(
-    "limits", [{}, {"message_size": 20}, {"content_line": 10}], ids=["kept", "too large", "line too long"])
+    "limits", [{}, {"message_size": 20}, {"content_line": 10}], ids=["kept", "too large", "line too long"]
+)
 def test_no_smuggling_vector_makes_a_second_message(limits):
     tried = 0
     for vector in vectors():
@@ -89,8 +120,10 @@ def test_no_smuggling_vector_makes_a_second_message(limits):
             transcript, contents, _, _ = assert_segmentation_is_nothing(data, **limits)
             tried += 1
             assert len(contents) <= 1, vector
-            assert all(b"\r" not in plain and b"\n" not in plain for plain in (
-                content.replace(b"\r\n", b"") for content in contents)), vector
+            assert all(
+                b"\r" not in plain and b"\n" not in plain
+                for plain in (content.replace(b"\r\n", b"") for content in contents)
+            ), vector
             assert all(b"MAIL FROM:<smuggled@x>" in content for content in contents), vector
             assert transcript.count(b"354 ") == 1, vector
     assert tried >= 60

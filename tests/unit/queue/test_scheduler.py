@@ -64,9 +64,7 @@ class Bench:
     def restart(self) -> None:
         limit, content_memory = self._bounds
         self.deliverer = Deliverer()
-        self.scheduler = Scheduler(
-            self.spool, self.clock, self.deliverer, limit=limit, content_memory=content_memory
-        )
+        self.scheduler = Scheduler(self.spool, self.clock, self.deliverer, limit=limit, content_memory=content_memory)
 
     async def queue(self, *messages: Message) -> None:
         for message in messages:

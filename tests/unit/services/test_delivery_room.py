@@ -46,9 +46,7 @@ def entry(number: int, domain: str = "a.example") -> Entry:
 @pytest.fixture
 async def delivery():
     table = MetricsTable.create(1)
-    delivery = Delivery(
-        SETTINGS, Router(), Wheel(asyncio.get_running_loop()), Clock(), table.row(0), table.shares(0)
-    )
+    delivery = Delivery(SETTINGS, Router(), Wheel(asyncio.get_running_loop()), Clock(), table.row(0), table.shares(0))
     yield delivery
     delivery.abort()
 

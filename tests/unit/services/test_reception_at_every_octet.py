@@ -47,8 +47,10 @@ async def test_a_client_may_be_gone_after_any_octet(site: InProcess, step: int) 
         assert site.left_over() == NOTHING, end
         assert len(site.spool.messages(0, 10_000)) == expected, end
     books = site.spool.ledger()
-    assert books.accepted == books.outstanding() == sum(
-        2 * (end >= ENDS[0]) + (end >= ENDS[1]) for end in range(len(DIALOGUE) + 1)
+    assert (
+        books.accepted
+        == books.outstanding()
+        == sum(2 * (end >= ENDS[0]) + (end >= ENDS[1]) for end in range(len(DIALOGUE) + 1))
     )
 
 

@@ -93,9 +93,7 @@ async def test_changes_wait_for_company_and_ride_with_a_ticket(tmp_path: Path) -
     await spool.stop()
 
 
-async def test_a_batch_is_cut_at_its_bounds_and_order_is_kept(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_batch_is_cut_at_its_bounds_and_order_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(batch_module, "MAX_ITEMS", 3)
     spool = SlowDisk(tmp_path)
     spool.start(unexpected)
