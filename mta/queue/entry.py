@@ -14,7 +14,7 @@ class Entry:
     ``message`` and ``content`` are None until they are needed, when the entry came from the due index.
     ``ready_at`` is when it became ready (monotonic seconds); ``reception`` how long reception took (seconds).
     ``home`` is whose shard it belongs to, opaque here (``mta.services.shard.Shard``).
-    ``hosts_tried``: hosts that sent it on to the next one in this attempt.
+    ``handed_on``: how often this attempt went on to the next host, or from a warm connection to a new one.
     ``dropped``: it is live no more, whoever still has it in a line passes over it.
     """
 
@@ -23,8 +23,8 @@ class Entry:
         "domain",
         "dropped",
         "group",
+        "handed_on",
         "home",
-        "hosts_tried",
         "in_flight",
         "key",
         "message",
@@ -46,7 +46,7 @@ class Entry:
         self.reception = 0.0
         self.in_flight = False
         self.dropped = False
-        self.hosts_tried = 0
+        self.handed_on = 0
         self.offset = 0
         _, self.spool_id, self.group = split_due_key(key)
 

@@ -319,6 +319,8 @@ class SiteDelivery:
     ) -> None:
         """The connection ended with transactions under way, or before it was ready (then ``_connect`` goes on)."""
         self._no_longer_idle(remote)
+        # A remote may close a warm connection at any time; that says nothing of the next one to the same host.
+        warm = remote.sent > len(lost)
         for token, uncertain in lost:
             assert isinstance(token, Attempt)
             entry = token.entry
@@ -326,9 +328,10 @@ class SiteDelivery:
             problem = Problem(Kind.UNCERTAIN if uncertain else Kind.LOST, text=reason, stage=stage)
             if reply is not None and not uncertain and (reply.code == 421 or stage == "CONTENT"):
                 problem = Problem.of_reply(stage, reply)  # any other speaks of the session: RSET was refused
-            if tries_next_host(problem) and entry.hosts_tried + 1 < len(self.destination.hosts):
-                entry.hosts_tried += 1
-                self._shun(remote.host)
+            if tries_next_host(problem) and entry.handed_on < len(self.destination.hosts) - (not warm):
+                entry.handed_on += 1
+                if not warm:
+                    self._shun(remote.host)
                 self.queue.ready.appendleft(entry)
             else:
                 entry.home.outcomes.interrupted(self.queue.name, remote, token, stage, problem)
