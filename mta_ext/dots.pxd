@@ -1,5 +1,7 @@
 # Transparency on plain C state, so that a session can work in place on what the loop read.
 
+from mta_ext cimport stuffing
+
 cdef enum Place:
     LINE_START       # after CRLF, or at the beginning of the content
     IN_LINE
@@ -18,9 +20,4 @@ ctypedef struct Dots:
 cdef Py_ssize_t unstuff(Dots *dots, const char *octets, Py_ssize_t length,
                         char *out, Py_ssize_t *written) noexcept nogil
 
-ctypedef struct Stuffing:
-    bint in_line             # False after CRLF and at the beginning: a dot here needs another one
-    bint after_cr
-
-cdef Py_ssize_t count_dots(Stuffing *state, const char *octets, Py_ssize_t length) noexcept nogil
-cdef bytes stuffed(Stuffing *state, bytes content)
+cdef bytes stuffed(stuffing.Line *line, bytes content)

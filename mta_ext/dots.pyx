@@ -8,6 +8,8 @@ Never does: buffers, limits or replies.
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from libc.string cimport memchr, memcpy, memset
 
+from mta_ext cimport stuffing
+
 cdef enum:
     CR = 13
     LF = 10
@@ -147,74 +149,34 @@ cdef class Unstuffer:
         return out[:written], consumed
 
 
-cdef Py_ssize_t _stuff(Stuffing *state, const char *octets, Py_ssize_t length, char *out) noexcept nogil:
-    """Adds a dot to each line that begins with one; how many were added. ``out`` NULL: only counts them."""
-    cdef const char *at = octets
-    cdef const char *end = octets + length
-    cdef Py_ssize_t added = 0
-    cdef Run run
-    run.start = octets
-    run.out = out
-    run.written = 0
-    while at < end:
-        if not state.in_line and at[0] == FULL_STOP:
-            _flush(&run, at)
-            run.start = at
-            if out != NULL:
-                out[run.written] = FULL_STOP
-            run.written += 1
-            added += 1
-        at = _past_line(state, at, end)
-    _flush(&run, end)
-    return added
-
-
-cdef inline const char *_past_line(Stuffing *state, const char *at, const char *end) noexcept nogil:
-    """To behind the next LF; only CRLF begins a new line."""
-    cdef const char *feed = <const char *> memchr(at, LF, end - at)
-    if feed == NULL:
-        state.in_line = True
-        state.after_cr = (end - 1)[0] == CR
-        return end
-    state.in_line = not ((feed - 1)[0] == CR if feed > at else state.after_cr)
-    state.after_cr = False
-    return feed + 1
-
-
-cdef Py_ssize_t count_dots(Stuffing *state, const char *octets, Py_ssize_t length) noexcept nogil:
-    """How many dots ``octets`` need; the state moves on."""
-    return _stuff(state, octets, length, NULL)
-
-
-cdef bytes stuffed(Stuffing *state, bytes content):
-    """``content`` with its dots; the same object when it needs none. The state moves on."""
-    cdef Stuffing before = state[0]
+cdef bytes stuffed(stuffing.Line *line, bytes content):
+    """``content`` with its dots; the same object when it needs none. ``line``: where in a line it begins, then ends."""
+    cdef const char *octets = PyBytes_AS_STRING(content)
     cdef Py_ssize_t length = PyBytes_GET_SIZE(content)
-    cdef Py_ssize_t added = _stuff(state, PyBytes_AS_STRING(content), length, NULL)
-    cdef bytes out
-    if added == 0:
-        return content
-    out = PyBytes_FromStringAndSize(NULL, length + added)
-    _stuff(&before, PyBytes_AS_STRING(content), length, PyBytes_AS_STRING(out))
+    cdef Py_ssize_t added = stuffing.dots_needed(octets, length, line[0])
+    cdef bytes out = content
+    if added:
+        out = PyBytes_FromStringAndSize(NULL, length + added)
+        stuffing.copy_stuffed(PyBytes_AS_STRING(out), octets, length, line[0])
+    line[0] = stuffing.line_after(octets, length, line[0])
     return out
 
 
 cdef class Stuffer:
-    """The Python face of ``stuffed``."""
+    """The Python face of ``mta_ext/stuffing.pxd``, which the client session uses in place."""
 
-    cdef Stuffing _state
+    cdef stuffing.Line _line
 
     def __cinit__(self):
-        memset(&self._state, 0, sizeof(Stuffing))
+        self._line = stuffing.LINE_START
 
     def feed(self, bytes data):
-        return stuffed(&self._state, data)
+        return stuffed(&self._line, data)
 
     def finish(self):
-        return b"\r\n.\r\n" if self._state.in_line else b".\r\n"
+        return b".\r\n" if self._line == stuffing.LINE_START else b"\r\n.\r\n"
 
 
 def stuff(bytes content):
-    cdef Stuffing state
-    memset(&state, 0, sizeof(Stuffing))
-    return stuffed(&state, content)
+    cdef stuffing.Line line = stuffing.LINE_START
+    return stuffed(&line, content)
