@@ -117,3 +117,4 @@ def test_a_row_outside_the_table_is_refused(table):
 def test_closing_twice_does_no_harm(table):
     table.close()
     table.close()
+    assert table.fd == -1

@@ -68,6 +68,7 @@ def refusing() -> tuple[str, int]:
 async def test_one_address_that_answers():
     async with listening() as address:
         peer = await connect_first(Peer, [address], timeout=5)
+        assert peer.transport.get_extra_info("peername")[:2] == address[:2]
         peer.transport.abort()
         await peer.closed
 
