@@ -43,7 +43,7 @@ class Shard:
         self.outcomes = Outcomes(spool, self.scheduler, retry, self.bounces, events, counters, clock)
 
     def start(self, on_failure: Callable[[SpoolFailed], None], on_commit: Callable[[float, int], None]) -> None:
-        """``on_commit`` hears of each commit: seconds and messages. Raises SpoolLocked, SpoolFormat, StorageError."""
+        """``on_commit`` hears of each commit: seconds and messages. Raises StorageError."""
         self.spool.on_commit = on_commit
         self.spool.start(on_failure)
 

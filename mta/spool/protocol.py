@@ -32,14 +32,6 @@ class SpoolFull(StorageError):
     """Free space is below the mark; nothing was stored. Answer 452 4.3.1."""
 
 
-class SpoolLocked(StorageError):
-    """Another process has this shard open."""
-
-
-class SpoolFormat(StorageError):
-    """The files are of another format version than this program reads."""
-
-
 class Ticket:
     """A message on its way to the commit. ``content`` is all of it, or None when it went through ``stream``.
 
@@ -129,7 +121,7 @@ class Spool(Protocol):
     on_commit: Callable[[float, int], None] | None
 
     def start(self, on_failure: Callable[[SpoolFailed], None]) -> None:
-        """Opens the shard, purges incomplete content. Raises SpoolLocked, SpoolFormat, StorageError."""
+        """Opens the shard, purges incomplete content. Raises EnvironmentLocked, WrongFormat, StorageError."""
 
     async def stop(self) -> None:
         """Commits what is pending and closes. Idempotent."""

@@ -7,20 +7,19 @@ Owns: how a key or value looks on disk (format version 1). Never does: IO, trans
 ``due``         due key (18, see ``mta.model.message.due_key``) → routing domain
 ``ledger``      ``LEDGER_KEY`` → msgpack of ``Ledger``
 ``incomplete``  id (8) → nothing: content of this id that no record refers to; purged in passing
-``format``      ``VERSION_KEY`` → version as decimal text
 """
 
 from struct import Struct
 
 import msgspec
 
+from mta.disk.environment import Layout
 from mta.model.message import Message, due_key
 from mta.spool.protocol import Ledger
 
-VERSION = 1
-VERSION_KEY = b"version"
 LEDGER_KEY = b"recipients"
-NAMES = (b"content", b"message", b"due", b"ledger", b"incomplete", b"format")
+NAMES = (b"content", b"message", b"due", b"ledger", b"incomplete")
+LAYOUT = Layout("spool", NAMES, version=1)
 
 #: Octets of a piece. LMDB puts a long value on pages of its own, behind a header of 16 octets: this is the most that
 #: takes one page (of 4096), so no allocation has to search its free list for neighbouring pages.
