@@ -3,21 +3,14 @@
 from typing import Protocol
 
 from mta_ext.content import Content
-from mta_ext.session import LineSession, _Pending
-
-Verdict = bytes | None | _Pending
-"""What a call-back answers: None = yes, with the default reply; octets = this whole reply, CRLF included (4yz and
-5yz refuse, 421 closes too); PENDING = later, through ``answer`` (also from inside the call-back)."""
+from mta_ext.deciding import DecidingSession, Verdict
 
 class SmtpServerHandler(Protocol):
-    """Policy. Looked up once when the session is made; every call is a plain function call on the loop thread.
+    """Policy, as ``mta_ext.deciding`` describes it; 4yz and 5yz refuse, 421 closes too.
 
     Each transaction that ``on_mail`` did not refuse ends with exactly one of ``on_content``, ``on_refused_content``
-    and ``on_reset``. A call-back may call any method of the session.
-
-    What a call-back raises never reaches the shell: the reply is ``451 4.3.0 internal error`` (after the end of
-    content, when ``on_piece`` raised), the transaction is gone (``on_reset``), and the session goes on. The exception
-    is handed to the handler's ``on_error(exception)`` where it has such a method, else to ``sys.unraisablehook``."""
+    and ``on_reset``. When a call-back raises the reply is ``451 4.3.0 internal error`` (after the end of content, when
+    ``on_piece`` raised), the transaction is gone (``on_reset``), and the session goes on."""
 
     def on_hello(self, verb: str, name: str) -> Verdict:
         """``verb`` is EHLO or HELO. None: the session sends its own reply with the extensions."""
@@ -37,10 +30,10 @@ class SmtpServerHandler(Protocol):
         """RSET, a second EHLO, QUIT, eof, close or a refused DATA took away an open transaction (also in the middle
         of content, and while ``on_mail`` is pending). Not after ``on_content``: what was handed over goes its way."""
 
-class SmtpServerSession(LineSession):
+class SmtpServerSession(DecidingSession):
     """Limits in octets, line ends included, contents unstuffed. ``errors``: 5yz replies since the last accepted
     content; one more and the session says 421. ``extensions``: what EHLO offers; others than the default ones are
-    said but not understood. The host name is ASCII."""
+    said but not understood. The host name is ASCII. ``shut`` and ``eof`` reset an open transaction."""
 
     def __init__(
         self,
@@ -63,9 +56,6 @@ class SmtpServerSession(LineSession):
     def esmtp(self) -> bool:
         """The peer said EHLO."""
     @property
-    def bye(self) -> bool:
-        """The session ended because the peer said QUIT: it waits for nothing but the close."""
-    @property
     def in_content(self) -> bool:
         """Between 354 and the end of content: the shell applies the content deadline and minimum rate."""
     @property
@@ -76,10 +66,3 @@ class SmtpServerSession(LineSession):
         """No transaction is open and nothing is half read: a draining server may say 421 now."""
     def greet(self) -> None:
         """Puts ``220 hostname ESMTP Hermes`` out."""
-    def answer(self, reply: bytes | None) -> None:
-        """Settles the pending decision, with None by the default reply; input kept meanwhile is parsed on. Ignored
-        after ``closing``; RuntimeError when no decision is outstanding."""
-    def shut(self, reply: bytes) -> None:
-        """Says a last word (421 …) and closes, whatever the state; an open transaction is reset."""
-    def eof(self) -> None:
-        """The peer closed or the connection broke: resets an open transaction. Nothing is put out any more."""

@@ -21,16 +21,16 @@ Never does: sockets, time, policy, or the spool.
 
 from typing import Protocol
 
+cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
-from cpython.exc cimport PyErr_SetObject, PyErr_WriteUnraisable
 from cpython.unicode cimport PyUnicode_DecodeASCII
 from libc.string cimport memchr
 
 from mta_ext.content cimport SOUND, BARE_LINE_END, Content, Flaw
+from mta_ext.deciding cimport DecidingSession
 from mta_ext.params cimport PARAMS_FINE, PARAMS_UNKNOWN, MailParams, ParamFlaw, read_params
 from mta_ext.path cimport PathParts, domain_of, is_hello_name, mailbox_of, scan_path
 from mta_ext.scan cimport any_high, first_four, same_word
-from mta_ext.session cimport LineSession
 from mta_ext.smtp_replies cimport (
     BAD_ARGUMENT,
     BAD_FORWARD_PATH,
@@ -59,9 +59,7 @@ from mta_ext.smtp_replies cimport (
     UNKNOWN_PARAMETER,
 )
 
-from mta_ext.session import PENDING, _Pending
-
-Verdict = bytes | None | _Pending
+from mta_ext.deciding import Verdict
 
 
 class SmtpServerHandler(Protocol):
@@ -95,7 +93,8 @@ cdef int[PHASES] MOVES = [
 ]
 
 
-cdef class SmtpServerSession(LineSession):
+@cython.final
+cdef class SmtpServerSession(DecidingSession):
     """See the stub."""
 
     def __init__(self, handler, str hostname, *, Py_ssize_t message_size=52_428_800, Py_ssize_t recipients=1000,
@@ -131,7 +130,6 @@ cdef class SmtpServerSession(LineSession):
         return 0
 
     cdef void _unbind(self) noexcept:
-        """Handler and session refer to each other; without this each connection would wait for the collector."""
         self._on_hello = self._on_mail = self._on_rcpt = self._on_data = self._on_piece = None
         self._on_content = self._on_refused_content = self._on_reset = self._on_error = None
 
@@ -155,37 +153,6 @@ cdef class SmtpServerSession(LineSession):
             return
         self._set_phase(GREETED)
         self._say(b"220 " + self._hostname + b" ESMTP Hermes\r\n")
-
-    def answer(self, bytes reply):
-        if self.closing:
-            return
-        if not self.pending:
-            if self._decision == NOTHING or self._answered:
-                raise RuntimeError("no decision is outstanding")
-            self._answered = True
-            self._early = reply
-            return
-        self.pending = False
-        self._parsing = True     # what callbacks feed meanwhile waits until the reply is out
-        try:
-            self._settle(reply)
-        except Exception as error:
-            self._trouble(error)
-        finally:
-            self._parsing = False
-        self._resume()
-
-    def shut(self, bytes reply not None):
-        if not self.closing:
-            self._output.append(reply)
-            self._close()
-
-    def eof(self):
-        if not self.closing:
-            self._close()
-        self._output.clear()
-        if not self._parsing:
-            self._unbind()
 
     # -- Phases --
 
@@ -213,20 +180,13 @@ cdef class SmtpServerSession(LineSession):
             self._tell(self._on_reset)
         return 0
 
-    cdef int _close(self) except -1:
-        """Nothing is parsed or asked from here on. A Content in a handler's hands keeps its buffer."""
-        cdef bint was_handed = self._phase == HANDED
-        if self.closing:
-            return 0
-        self.closing = True
-        self.pending = False
-        if was_handed:
+    cdef int _wind_up(self) except -1:
+        """An open transaction is gone. A Content in a handler's hands keeps its buffer."""
+        if self._phase == HANDED:
             self._content = None
         self._reset()
         self._content = None
-        self._forget_decision()
-        self._set_phase(CLOSED)
-        return self._resume()
+        return self._set_phase(CLOSED)
 
     # -- Replies and decisions --
 
@@ -236,69 +196,22 @@ cdef class SmtpServerSession(LineSession):
         self._output.append(reply)
         self._said += PyBytes_GET_SIZE(reply)
         if octets[0] == FIVE:
-            self._errors += 1
-            if self._errors > self._error_limit and not self.closing:
-                self._output.append(TOO_MANY_ERRORS)
-                self._close()
+            self._count_error(TOO_MANY_ERRORS)
         elif octets[0] == FOUR and octets[1] == TWO and octets[2] == ONE:
             self._close()
         return 0
 
-    cdef int _decide(self, object verdict) except -1:
-        """What a callback returned: settled now, or kept for ``answer``."""
-        if self.closing:
-            return 0
-        if verdict is PENDING:
-            if not self._answered:
-                self.pending = True
-                return 0
-            verdict = self._early
-        return self._settle(verdict)
+    cdef int _on_verdict(self, int decision, bytes verdict) except -1:
+        return SETTLE[decision](self, verdict, verdict is None or PyBytes_AS_STRING(verdict)[0] < FOUR)
 
-    cdef int _settle(self, bytes verdict) except -1:
-        cdef Decision decision = self._decision
-        if verdict is not None and PyBytes_GET_SIZE(verdict) < 4:
-            raise ValueError(f"{verdict!r} is no reply")
-        self._forget_decision()
-        self.progress += 1
-        return SETTLE[<int> decision](self, verdict, verdict is None or PyBytes_AS_STRING(verdict)[0] < FOUR)
-
-    cdef void _forget_decision(self) noexcept:
-        self._decision = NOTHING
-        self._answered = False
-        self._early = None
-
-    cdef int _trouble(self, object error) except -1:
-        """A callback raised. The transaction is lost, the session goes on."""
-        self._forget_decision()
-        self._report(error)
-        if self.closing:
-            return 0
+    cdef int _on_trouble(self) except -1:
+        """The transaction is lost, the session goes on."""
         if self._phase == CONTENT:
             self._failed = True      # the content must be read to its end before anything can be said
             self._content.throw_away()
             return 0
         self._reset()
         return self._say(INTERNAL_ERROR)
-
-    cdef int _report(self, object error) except -1:
-        if self._on_error is not None:
-            try:
-                self._on_error(error)
-                return 0
-            except Exception as another:
-                error = another
-        PyErr_SetObject(type(error), error)
-        PyErr_WriteUnraisable(self)
-        return 0
-
-    cdef int _tell(self, object callback) except -1:
-        """A callback that decides nothing: what it raises changes nothing either."""
-        try:
-            callback()
-        except Exception as error:
-            self._report(error)
-        return 0
 
     # -- Commands --
 
