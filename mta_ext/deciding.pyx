@@ -1,4 +1,4 @@
-"""What a server session does with decisions, whatever its protocol: asks one at a time, and takes the answer now or later.
+"""What a server session does with decisions, whatever its protocol: asks one at a time, takes the answer now or later.
 
 Owns: the outstanding decision, what callbacks raise, the count of the peer's mistakes, and how a session ends. A
 protocol (``smtp_server``, ``pop3_server``) sets ``_decision``, calls its callback, gives what that returned to
@@ -17,7 +17,6 @@ from cpython.exc cimport PyErr_SetObject, PyErr_WriteUnraisable
 from mta_ext.session cimport LineSession
 
 from mta_ext.session import PENDING, _Pending
-
 
 Verdict = bytes | None | _Pending
 

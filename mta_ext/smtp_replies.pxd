@@ -19,6 +19,8 @@ cdef bytes BAD_ARGUMENT
 cdef bytes NOT_IMPLEMENTED
 cdef bytes BAD_SEQUENCE
 cdef bytes HELLO_FIRST
+cdef bytes LHLO_FIRST
+cdef bytes NO_RECIPIENTS_LMTP
 cdef bytes BARE_REPLY
 cdef bytes TOO_LARGE_REPLY
 cdef bytes TOO_EARLY

@@ -1,4 +1,4 @@
-# The SMTP server session: phases, decisions and the fields that a transaction needs.
+# The SMTP and LMTP server session: phases, decisions and the fields that a transaction needs.
 
 cimport cython
 from libc.stdint cimport uint32_t
@@ -42,6 +42,7 @@ cdef class SmtpServerSession(DecidingSession):
     cdef bytes _hostname
     cdef str _own_domain             # of a bare postmaster
     cdef bytes _extension_lines      # the end of the reply to EHLO
+    cdef bint _lmtp
     cdef bint _offers_size
     cdef bint _offers_8bitmime
     cdef Py_ssize_t _recipient_limit
@@ -77,6 +78,7 @@ cdef class SmtpServerSession(DecidingSession):
     cdef int _hello(self, str verb, const char *text, Py_ssize_t length) except -1
     cdef int _end_content(self) except -1
     cdef int _refuse_content(self, bytes reply, bint close) except -1
+    cdef int _say_of_content(self, bytes reply) except -1
 
 ctypedef int (*proceed_t)(SmtpServerSession, const char *, Py_ssize_t) except -1
 ctypedef int (*settle_t)(SmtpServerSession, bytes, bint) except -1
@@ -87,3 +89,10 @@ cdef struct Command:
     Py_ssize_t length
     int phases                       # in which it is allowed, a bit each
     proceed_t proceed
+
+cdef struct Replies:
+    # What was said to the end of content, LMTP.
+    Py_ssize_t count
+    Py_ssize_t accepted
+    bint last_word                   # the last of them is 421
+    bint sound

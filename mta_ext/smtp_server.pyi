@@ -1,4 +1,4 @@
-"""The SMTP server session (RFC 5321, 1870, 1652/6152, 2034, 2920), sans-IO."""
+"""The SMTP and LMTP server session (RFC 5321, 1870, 1652/6152, 2033, 2034, 2920), sans-IO."""
 
 from typing import Protocol
 
@@ -13,7 +13,7 @@ class SmtpServerHandler(Protocol):
     ``on_piece`` raised), the transaction is gone (``on_reset``), and the session goes on."""
 
     def on_hello(self, verb: str, name: str) -> Verdict:
-        """``verb`` is EHLO or HELO. None: the session sends its own reply with the extensions."""
+        """``verb`` is EHLO or HELO; with LMTP LHLO. None: the session sends its own reply with the extensions."""
     def on_mail(self, reverse_path: str, domain: str, size: int, eight_bit: bool) -> Verdict:
         """``reverse_path`` without brackets and source route, "" for the null path; ``size`` as declared, else 0."""
     def on_rcpt(self, forward_path: str, domain: str) -> Verdict:
@@ -23,9 +23,13 @@ class SmtpServerHandler(Protocol):
     def on_piece(self, data: bytes) -> None:
         """Large content only: the octets so far, in order, each call at least 256 KiB."""
     def on_content(self, content: Content) -> Verdict:
-        """End of content (CRLF.CRLF) of an acceptable message. The normal answer is PENDING, settled by the spool."""
+        """End of content (CRLF.CRLF) of an acceptable message. The normal answer is PENDING, settled by the spool.
+        LMTP: octets are the replies to all accepted recipients, in the order of RCPT and one behind the other; as many
+        as recipients, or fewer when the last of them is a 421, which speaks for all that are left. Any other number
+        is an error of the handler, and each recipient hears 451 4.3.0. None: 250 for each."""
     def on_refused_content(self) -> None:
-        """End of content that the session itself refused (bare CR or LF, too large, …); streamed pieces are void."""
+        """End of content that the session itself refused (bare CR or LF, too large, …); streamed pieces are void.
+        LMTP says the refusal to each recipient."""
     def on_reset(self) -> None:
         """RSET, a second EHLO, QUIT, eof, close or a refused DATA took away an open transaction (also in the middle
         of content, and while ``on_mail`` is pending). Not after ``on_content``: what was handed over goes its way."""
@@ -33,7 +37,8 @@ class SmtpServerHandler(Protocol):
 class SmtpServerSession(DecidingSession):
     """Limits in octets, line ends included, contents unstuffed. ``errors``: 5yz replies since the last accepted
     content; one more and the session says 421. ``extensions``: what EHLO offers; others than the default ones are
-    said but not understood. The host name is ASCII. ``shut`` and ``eof`` reset an open transaction."""
+    said but not understood. The host name is ASCII. ``lmtp``: RFC 2033, the same call-backs.
+    ``shut`` and ``eof`` reset an open transaction."""
 
     def __init__(
         self,
@@ -48,13 +53,14 @@ class SmtpServerSession(DecidingSession):
         errors: int = 20,
         hops: int = 50,
         stream_above: int = 1_048_576,
+        lmtp: bool = False,
         extensions: tuple[str, ...] = ("PIPELINING", "SIZE", "8BITMIME", "ENHANCEDSTATUSCODES"),
     ) -> None: ...
     @property
     def hello_name(self) -> str: ...
     @property
     def esmtp(self) -> bool:
-        """The peer said EHLO."""
+        """The peer said EHLO or LHLO."""
     @property
     def in_content(self) -> bool:
         """Between 354 and the end of content: the shell applies the content deadline and minimum rate."""
@@ -65,4 +71,4 @@ class SmtpServerSession(DecidingSession):
     def idle(self) -> bool:
         """No transaction is open and nothing is half read: a draining server may say 421 now."""
     def greet(self) -> None:
-        """Puts ``220 hostname ESMTP Hermes`` out."""
+        """Puts ``220 hostname ESMTP Hermes`` (``LMTP``) out."""

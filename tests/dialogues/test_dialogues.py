@@ -1,4 +1,4 @@
-"""Plays each golden conversation against a server session: whole, octet by octet and in random pieces.
+"""Plays each golden SMTP and LMTP conversation against a server session: whole, octet by octet and in random pieces.
 
 A dialogue is a text file. The first line says what it shows. Then, in any order:
 ``with: name=number …`` limits of the session; ``C: text`` a line of the client, CRLF added; ``c: text`` octets of the
@@ -16,10 +16,10 @@ from typing import NamedTuple
 
 import pytest
 
-from tests.harness.recording_handler import RecordingHandler, cut, new_session, octet_by_octet, play
+from tests.harness.recording_handler import LmtpHandler, RecordingHandler, cut, new_session, octet_by_octet, play
 
-FOLDER = Path(__file__).parent / "smtp"
-FILES = sorted(FOLDER.glob("*.txt"))
+FOLDER = Path(__file__).parent
+FILES = sorted([*FOLDER.glob("smtp/*.txt"), *FOLDER.glob("lmtp/*.txt")])
 
 
 class Dialogue(NamedTuple):
@@ -60,11 +60,13 @@ def segmentations(octets):
 
 
 @pytest.mark.parametrize("pending", [False, True], ids=["at once", "later"])
-@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", FILES, ids=lambda path: f"{path.parent.name}-{path.stem}")
 def test_the_dialogue_goes_as_written_in_any_pieces(path, pending):
     dialogue = read(path)
+    lmtp = path.parent.name == "lmtp"
+    make = LmtpHandler if lmtp else RecordingHandler
     for pieces in segmentations(dialogue.client):
-        session, handler = new_session(lambda: RecordingHandler(pending=pending), **dialogue.limits)
+        session, handler = new_session(lambda: make(pending=pending), lmtp=lmtp, **dialogue.limits)
         transcript = play(session, handler, pieces)
         assert transcript.decode() == dialogue.server.decode(), dialogue.title
         assert session.closing == (dialogue.expected.get("closes") == "yes")
@@ -76,7 +78,7 @@ def test_the_dialogue_goes_as_written_in_any_pieces(path, pending):
 
 
 def test_there_are_dialogues_and_each_says_what_it_shows():
-    assert len(FILES) >= 20
+    assert len(FILES) >= 45
     titles = [read(path).title for path in FILES]
     assert all(title.endswith(".") for title in titles)
     assert len(set(titles)) == len(titles)
