@@ -6,7 +6,7 @@ cdef class DecidingSession(LineSession):
     cdef object _on_error            # where a callback's exceptions go, or None
 
     # The outstanding decision
-    cdef int _decision               # which callback was asked last and has not decided yet, the protocol's number; 0: none
+    cdef int _decision               # the callback that has not decided yet, the protocol's number; 0: none
     cdef bint _answered              # answer() came while the callback was still running
     cdef bytes _early                # with this
 

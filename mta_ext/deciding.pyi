@@ -14,6 +14,22 @@ class DecidingSession(LineSession):
     @property
     def bye(self) -> bool:
         """The session ended because the peer said QUIT: it waits for nothing but the close."""
+    @property
+    def admitted(self) -> bool:
+        """The peer may do what the protocol is for; False for a POP3 client before its login."""
+    @property
+    def in_content(self) -> bool:
+        """Content is coming in: the shell applies the content deadline and minimum rate."""
+    @property
+    def content_octets(self) -> int:
+        """Octets of content received in the current transaction, for the minimum rate."""
+    @property
+    def idle(self) -> bool:
+        """Nothing is open, half read or half said: a draining server may say its last word now."""
+    def greet(self) -> None:
+        """Puts the greeting out."""
+    def timed_out(self) -> None:
+        """The deadline passed: what the protocol says then, and the close."""
     def answer(self, reply: bytes | None) -> None:
         """Settles the pending decision, with None by the default reply; input kept meanwhile is parsed on. Ignored
         after ``closing``; RuntimeError when no decision is outstanding."""

@@ -46,6 +46,20 @@ cdef class DecidingSession(LineSession):
         """Handler and session refer to each other; without this each connection would wait for the collector."""
         self._on_error = None
 
+    # -- What the shell reads --
+
+    @property
+    def admitted(self):
+        return True
+
+    @property
+    def in_content(self):
+        return False
+
+    @property
+    def content_octets(self):
+        return 0
+
     # -- What the shell and the handler say --
 
     def answer(self, bytes reply):

@@ -7,6 +7,7 @@ cdef bytes GO_AHEAD
 cdef bytes BYE
 cdef bytes CANNOT_VERIFY
 cdef bytes HELP
+cdef bytes TOO_SLOW
 cdef bytes TOO_MANY_ERRORS
 cdef bytes INTERNAL_ERROR
 cdef bytes TOO_MANY_RECIPIENTS

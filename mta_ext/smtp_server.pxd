@@ -26,6 +26,7 @@ cdef enum Decision:
     ON_DATA
     ON_CONTENT
 
+
 @cython.final
 cdef class SmtpServerSession(DecidingSession):
     # Policy: bound once

@@ -38,7 +38,7 @@ class SmtpServerSession(DecidingSession):
     """Limits in octets, line ends included, contents unstuffed. ``errors``: 5yz replies since the last accepted
     content; one more and the session says 421. ``extensions``: what EHLO offers; others than the default ones are
     said but not understood. The host name is ASCII. ``lmtp``: RFC 2033, the same call-backs.
-    ``shut`` and ``eof`` reset an open transaction."""
+    ``shut`` and ``eof`` reset an open transaction; ``idle``: none is open."""
 
     def __init__(
         self,
@@ -61,14 +61,3 @@ class SmtpServerSession(DecidingSession):
     @property
     def esmtp(self) -> bool:
         """The peer said EHLO or LHLO."""
-    @property
-    def in_content(self) -> bool:
-        """Between 354 and the end of content: the shell applies the content deadline and minimum rate."""
-    @property
-    def content_octets(self) -> int:
-        """Octets of content received in the current transaction, for the minimum rate."""
-    @property
-    def idle(self) -> bool:
-        """No transaction is open and nothing is half read: a draining server may say 421 now."""
-    def greet(self) -> None:
-        """Puts ``220 hostname ESMTP Hermes`` (``LMTP``) out."""

@@ -60,11 +60,10 @@ from mta_ext.smtp_replies cimport (
     TOO_LARGE_REPLY,
     TOO_MANY_ERRORS,
     TOO_MANY_RECIPIENTS,
+    TOO_SLOW,
     UNKNOWN_COMMAND,
     UNKNOWN_PARAMETER,
 )
-
-from mta_ext.deciding import Verdict
 
 
 class SmtpServerHandler(Protocol):
@@ -161,6 +160,9 @@ cdef class SmtpServerSession(DecidingSession):
             return
         self._set_phase(GREETED)
         self._say(b"220 " + self._hostname + (b" LMTP Hermes\r\n" if self._lmtp else b" ESMTP Hermes\r\n"))
+
+    def timed_out(self):
+        self.shut(TOO_SLOW)
 
     # -- Phases --
 

@@ -10,8 +10,9 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from mta_ext.content import Content
+from mta_ext.deciding import Verdict
 from mta_ext.session import PENDING
-from mta_ext.smtp_server import SmtpServerSession, Verdict
+from mta_ext.smtp_server import SmtpServerSession
 
 REFUSALS = {
     "refused": b"550 5.1.1 no such user\r\n",
