@@ -5,6 +5,7 @@ the loop's next turn.
 """
 
 import asyncio
+from array import array
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
@@ -67,8 +68,8 @@ class MemoryView:
 
     def __init__(self, store: "MemoryStore", mailbox: int) -> None:
         items = store.items.get(mailbox, {})
-        self.uids: Sequence[int] = sorted(items)
-        self.sizes: Sequence[int] = [items[uid].size for uid in self.uids]
+        self.uids: Sequence[int] = array("Q", sorted(items))
+        self.sizes: Sequence[int] = array("Q", [items[uid].size for uid in self.uids])
         self._store = store
         self._mailbox = mailbox
         self._removing = False

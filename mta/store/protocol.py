@@ -119,7 +119,7 @@ class View(Protocol):
     #: octets of each message as RETR sends it, before dots are added: head, content, and the line end that is added
     #: where the content has none at its end
     sizes: Sequence[int]
-    #: ascending
+    #: ascending; both are arrays of unsigned 64 bit numbers
     uids: Sequence[int]
 
     def unique_ids(self) -> list[bytes]:
