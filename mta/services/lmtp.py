@@ -18,7 +18,7 @@ from mta.directory.expand import expand
 from mta.directory.protocol import Directory, DirectoryUnreadable
 from mta.errors import StorageError
 from mta.log import Event, EventLog, PeerAddress, Response
-from mta.metrics.layout import REJECTED, STORE_DELIVERIES
+from mta.metrics.layout import REJECTED
 from mta.model.spoolid import IdSource, format_id
 from mta.net.server import SmtpServerConnection
 from mta.services.connections import Connections
@@ -43,6 +43,8 @@ FULL = b"552 5.2.2 the mailbox is full\r\n"
 #: Octets of a stream that may wait for the disk before its connection is not read any more.
 STREAM_HIGH = 4 * 1_048_576
 PROTOCOL = "LMTP"
+#: Seconds between two lines in the log about a directory or store that stays unreadable.
+REMIND = 60.0
 
 
 class LmtpSettings(NamedTuple):
@@ -89,6 +91,7 @@ class Lmtp:
         #: The 421 for new connections and transactions: draining, store failed. None: all is well.
         self.refusal: bytes | None = None
         self._trusts = trusts
+        self._remind_at = 0.0
 
     def opened(self, connection: SmtpServerConnection, peer: tuple[str, int]) -> SmtpServerSession | bytes:
         """A connection came in: its session, or the reply that turns it away."""
@@ -123,6 +126,13 @@ class Lmtp:
         """Takes nothing new; idle connections are closed now, the others after their transaction."""
         self.refusal = reply
         self.connections.shut_idle(reply)
+
+    def complain(self, error: StorageError) -> None:
+        """One line now and then: with every recipient it would fill the disk that is in trouble already."""
+        now = self.clock.monotonic()
+        if now >= self._remind_at:
+            self._remind_at = now + REMIND
+            _log.error("%s: recipients get 451 until it can be read again", error)
 
     def mailboxes(self, address: str, domain: str) -> list[int]:
         """Those that the address leads to; none when it leads nowhere, or also elsewhere: for elsewhere is the
@@ -208,10 +218,10 @@ class LmtpSession:
             mailboxes = self._lmtp.mailboxes(forward_path, domain)
             refusal = self._refusal(mailboxes)
         except DirectoryUnreadable as error:
-            _log.error("%s", error)
+            self._lmtp.complain(error)
             refusal = UNREADABLE
         except StorageError as error:
-            _log.error("%s", error)
+            self._lmtp.complain(error)
             refusal = FAILED
         if refusal is not None:
             self._rejected(forward_path, refusal, "RCPT")
@@ -270,7 +280,6 @@ class LmtpSession:
             text = format_id(results[0])  # type: ignore[arg-type]
             replies.append(b"250 2.0.0 %b stored\r\n" % text.encode())
         self._connection.answer(b"".join(replies))
-        self._lmtp.counters.add(STORE_DELIVERIES, sum(isinstance(outcome, int) for outcome in outcomes))
         for recipient, reply in zip(transaction.recipients, replies, strict=True):
             self._log(transaction, recipient, reply)
 

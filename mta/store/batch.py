@@ -70,6 +70,7 @@ class StoreBatch:
         self.octets = 0
         self.items = 0
         self.delivered = 0
+        self.removed = 0
 
     def has_room(self) -> bool:
         return self.octets < MAX_OCTETS and self.items < MAX_ITEMS
@@ -172,6 +173,7 @@ class StoreBatch:
             self._books.messages -= 1
             self._books.octets -= size
             self._books.removed += 1
+            self.removed += 1
             self._unrefer(content)
         self.items += len(uids)
 

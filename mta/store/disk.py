@@ -77,7 +77,7 @@ class DiskStore:
         preallocate: int = PREALLOCATE,
         lock_wait: float = LOCK_WAIT,
     ) -> None:
-        self.on_commit: Callable[[float, int], None] | None = None
+        self.on_commit: Callable[[float, int, int], None] | None = None
         self.directory = directory
         self._quota = quota
         self._given_loop = loop
@@ -220,7 +220,7 @@ class DiskStore:
     def _committed(self, batch: StoreBatch, seconds: float) -> None:
         self._reader.renew()
         if self.on_commit is not None:
-            self.on_commit(seconds, batch.delivered)
+            self.on_commit(seconds, batch.delivered, batch.removed)
 
     def _fail(self, error: BaseException) -> StoreFailed:
         failure = StoreFailed(f"{self.directory}: commit failed: {error}; nothing more is stored until a restart")

@@ -14,6 +14,7 @@ from mta.disk.stream import DRAINED
 from mta.errors import StorageError
 from mta.model.spoolid import COUNTER_BITS, SHARD_BITS, format_id
 from mta.store.protocol import (
+    BEGINNING,
     CHUNK,
     NO_QUOTA,
     Audit,
@@ -87,6 +88,9 @@ class MemoryView:
     def arrival(self, index: int) -> int:
         return self._item(index).arrival
 
+    def beginning(self, index: int) -> bytes:
+        return self._item(index).octets[:BEGINNING]
+
     def content(self, index: int) -> Iterator[bytes]:
         for start in range(0, len(self._item(index).octets), CHUNK):
             yield self._item(index).octets[start : start + CHUNK]
@@ -120,7 +124,7 @@ class MemoryStore:
         loop: asyncio.AbstractEventLoop | None = None,
         clock: Clock | None = None,
     ) -> None:
-        self.on_commit: Callable[[float, int], None] | None = None
+        self.on_commit: Callable[[float, int, int], None] | None = None
         self.items: dict[int, dict[int, _Item]] = {}
         self.locked: set[int] = set()
         self._last: dict[int, int] = {}
@@ -204,11 +208,11 @@ class MemoryStore:
 
     def _commit(self) -> None:
         waiting, self._waiting = self._waiting, []
-        before = self._delivered
+        before = self._delivered, self._removed
         for work in waiting:
             work()
         if waiting and self.on_commit is not None:
-            self.on_commit(0.0, self._delivered - before)
+            self.on_commit(0.0, self._delivered - before[0], self._removed - before[1])
 
     def open_stream(self) -> ContentStream:
         """See ``Store.open_stream``."""

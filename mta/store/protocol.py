@@ -20,6 +20,8 @@ Outcome = int | StorageError
 
 #: Octets of a chunk of content at most.
 CHUNK = 65_536
+#: Octets of a message, about, of which a listing takes what it shows.
+BEGINNING = 8_192
 
 
 class QuotaExceeded(StorageError):
@@ -122,6 +124,9 @@ class View(Protocol):
     #: ascending; both are arrays of unsigned 64 bit numbers
     uids: Sequence[int]
 
+    def beginning(self, index: int) -> bytes:
+        """Head and the first few kilobytes of the content, for a listing. Raises as ``content`` does."""
+
     def unique_ids(self) -> list[bytes]:
         """Of all messages, in order: 13 characters of Crockford base 32."""
 
@@ -147,8 +152,8 @@ class Maildrop(View, Protocol):
 class Store(Protocol):
     """Mailboxes are named by their person's id; one that has never got mail needs no making."""
 
-    #: Called after each commit with its seconds and how many copies it delivered, when set.
-    on_commit: Callable[[float, int], None] | None
+    #: Called after each commit with its seconds and how many copies it delivered and removed, when set.
+    on_commit: Callable[[float, int, int], None] | None
 
     def start(self, on_failure: Callable[[StoreFailed], None]) -> None:
         """Opens the environment, purges what deliveries left unfinished. Raises StorageError."""

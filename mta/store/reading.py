@@ -18,7 +18,7 @@ import lmdb
 from mta.disk.pieces import PIECE, id_key, piece_key, pieces_of
 from mta.errors import StorageError
 from mta.model.spoolid import format_id
-from mta.store.protocol import CHUNK, Gone, Quota, Usage
+from mta.store.protocol import BEGINNING, CHUNK, Gone, Quota, Usage
 from mta.store.tables import BODY, BOOKS_KEY, ITEM, MAILBOX, Books, Files, decode_books, item_key
 
 if TYPE_CHECKING:
@@ -138,6 +138,11 @@ class Reader:
             yield head + self._still_there(mailbox, uid, number, first, end)
             head, first = b"", end
 
+    def beginning(self, mailbox: int, uid: int) -> bytes:
+        """See ``View.beginning``."""
+        number, _size, _arrival, head = self.item(mailbox, uid)
+        return head + self.pieces(number, 0, min(pieces_of(self.body(number)), pieces_of(BEGINNING)))
+
     def _still_there(self, mailbox: int, uid: int, number: int, first: int, end: int) -> bytes:
         try:
             return self.pieces(number, first, end)
@@ -201,6 +206,10 @@ class MailboxView:
     def arrival(self, index: int) -> int:
         """See ``View.arrival``."""
         return self._reader.item(self.mailbox, self.uids[index])[2]
+
+    def beginning(self, index: int) -> bytes:
+        """See ``View.beginning``."""
+        return self._reader.beginning(self.mailbox, self.uids[index])
 
     def content(self, index: int) -> Iterator[bytes]:
         """See ``View.content``."""

@@ -12,7 +12,7 @@ from mta.errors import StorageError
 from mta.model.spoolid import COUNTER_BITS, SHARD_BITS, format_id
 from mta.store.disk import DiskStore
 from mta.store.memory import MemoryStore
-from mta.store.protocol import CHUNK, Copy, Gone, Quota, QuotaExceeded, Store, StoreFailed, Usage
+from mta.store.protocol import BEGINNING, CHUNK, Copy, Gone, Quota, QuotaExceeded, Store, StoreFailed, Usage
 from tests.harness.storing import (
     HEAD,
     MESSAGE,
@@ -108,6 +108,9 @@ async def test_content_comes_back_octet_for_octet_in_chunks(store: Store, octets
         chunks = list(store.view(mailbox).content(0))
         assert b"".join(chunks) == HEAD + content
         assert all(0 < len(chunk) <= CHUNK for chunk in chunks)
+        beginning = store.view(mailbox).beginning(0)
+        assert (HEAD + content).startswith(beginning)
+        assert len(beginning) >= min(len(HEAD + content), BEGINNING)
 
 
 @pytest.mark.parametrize("streamed", [0, 1, 100])
@@ -301,8 +304,9 @@ async def test_a_stopped_store_refuses(kind: str, tmp_path: Path, clock: SetCloc
     await store.stop()
 
 
-async def test_a_commit_is_reported_with_the_copies_it_delivered(store: Store) -> None:
-    reported: list[tuple[float, int]] = []
-    store.on_commit = lambda seconds, copies: reported.append((seconds, copies))
+async def test_a_commit_is_reported_with_what_it_delivered_and_removed(store: Store) -> None:
+    reported: list[tuple[int, int]] = []
+    store.on_commit = lambda seconds, delivered, removed: reported.append((delivered, removed))
     await asyncio.gather(*(sent(store, [Copy(1, HEAD), Copy(2, HEAD)], MESSAGE) for _ in range(3)))
-    assert [copies for _, copies in reported] == [6]
+    await remove(store, 1, [0, 2])
+    assert reported == [(6, 0), (0, 2)]
