@@ -7,7 +7,7 @@ A mailbox is named by an address of its person, or by its number, which is what 
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any, Protocol, TypeVar, cast
 
 import msgspec
@@ -314,9 +314,3 @@ def _imported(outcome: Outcome) -> Row:
     if isinstance(outcome, MtaError):
         return {"error": str(outcome), "exit": outcome.exit_code}
     return {"unique_id": format_id(outcome)}
-
-
-def chunks(content: bytes, size: int) -> Iterator[bytes]:
-    """``content`` in parts of at most ``size`` octets; one that is empty for empty content."""
-    for start in range(0, max(1, len(content)), size):
-        yield content[start : start + size]
