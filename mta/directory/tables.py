@@ -99,10 +99,12 @@ def decode_credentials(value: bytes) -> Credentials:
 
 
 def words_of(person: Person) -> set[str]:
-    """The words by which a person is found."""
+    """The words by which a person is found: of names, title and department, whole addresses, and the words of their
+    local parts; a domain alone finds nobody, since it would find everybody."""
     texts = [person.display_name, person.given_name, person.surname, person.title, person.department]
     addresses = [person.address, *person.further]
-    return set(_words(texts)) | set(_words(addresses)) | set(_words(split(address)[0] for address in addresses))
+    texts += [split(address)[0] for address in addresses]
+    return {_searchable(address)[:WORD_LIMIT] for address in addresses} | set(_words(texts))
 
 
 def query_words(text: str) -> list[str]:

@@ -168,10 +168,10 @@ def test_no_name_at_all_or_too_many_alike_are_an_error():
 
 @given(st.text(max_size=30), st.text(max_size=90))
 def test_whatever_people_are_called_the_address_is_one(given_name, surname):
-    try:
-        made = generate("%g.%s@%d", given_name, surname, "x.example", lambda _: False)
-    except BadAddress as refused:
-        assert "cannot be made" in str(refused)
-    else:
-        assert entry(made) == made
-        assert made.isascii()
+    if not plain(given_name) and not plain(surname):
+        with pytest.raises(BadAddress, match="cannot be made"):
+            generate("%g.%s@%d", given_name, surname, "x.example", lambda _: False)
+        return
+    made = generate("%g.%s@%d", given_name, surname, "x.example", lambda _: False)
+    assert entry(made) == made
+    assert made.isascii()
