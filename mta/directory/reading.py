@@ -192,4 +192,4 @@ def _begins(beginning: str, words: set[str]) -> bool:
 
 
 def _by_name(person: Person) -> tuple[str, str]:
-    return fold(person.display_name or person.address), person.address
+    return tables.searchable(person.display_name or person.address), person.address

@@ -104,23 +104,23 @@ def words_of(person: Person) -> set[str]:
     texts = [person.display_name, person.given_name, person.surname, person.title, person.department]
     addresses = [person.address, *person.further]
     texts += [split(address)[0] for address in addresses]
-    return {_searchable(address)[:WORD_LIMIT] for address in addresses} | set(_words(texts))
+    return {searchable(address)[:WORD_LIMIT] for address in addresses} | set(_words(texts))
 
 
 def query_words(text: str) -> list[str]:
     """The words of a search; each must begin a word of the person."""
-    return [bare for word in _searchable(text).split() if (bare := word.strip(".,;:()<>\"'")[:WORD_LIMIT])]
+    return [bare for word in searchable(text).split() if (bare := word.strip(".,;:()<>\"'")[:WORD_LIMIT])]
 
 
 def _words(texts: Iterable[str]) -> Iterable[str]:
     """What stands between spaces, and the parts of it between all that is no letter or digit."""
     for text in texts:
-        for word in _searchable(text).split():
+        for word in searchable(text).split():
             yield word[:WORD_LIMIT]
             yield from (part[:WORD_LIMIT] for part in re.split(r"[\W_]+", word) if part)
 
 
-def _searchable(text: str) -> str:
+def searchable(text: str) -> str:
     """Without case and accents; no NUL, which ends a word in its key."""
     letters = unicodedata.normalize("NFKD", text).casefold().replace("\0", " ")
     return "".join(c for c in letters if not unicodedata.combining(c) and not "\ud800" <= c <= "\udfff")

@@ -145,7 +145,7 @@ def test_people_are_found_as_one_types(tmp_path):
     assert search("min") == [2, 1]
     assert search("MINASI mark") == [1]
     assert search("kathe") == search("käthe") == search("KÄTHE") == [2]
-    assert search("o'brien") == search("brien") == search("brien-min") == [2]
+    assert search("o'brien") == search("brien") == search("minasi o") == [2]
     assert search("emile aut") == [3]
     assert search("kaethe@far") == search("kaethe") == [2]
     assert search("books") == search("& talks") == [1]
