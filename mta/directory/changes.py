@@ -4,6 +4,7 @@ Owns: what may be changed how, and that all tables agree. Never does: begin, com
 transaction is ``DirectoryWriter``'s, which calls each verb in a transaction of its own within it.
 """
 
+import os
 import unicodedata
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Final
@@ -48,6 +49,10 @@ class Changes:
         self._txn = txn
         self._now = now
         self._entry, self._group, self._person, self._secret, self._word, self._meta = (db[n] for n in tables.NAMES)
+
+    def make_key(self) -> None:
+        """The directory's random key, once for its whole life."""
+        self._txn.put(tables.RANDOM_KEY, os.urandom(32), db=self._meta, overwrite=False)
 
     # People
 

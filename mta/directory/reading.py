@@ -110,6 +110,10 @@ class Reading:
             value = txn.get(tables.id_key(number), db=self._secret)
             return tables.decode_credentials(value) if value is not None else None
 
+    def key(self) -> bytes:
+        with self._snapshot() as txn:
+            return txn.get(tables.RANDOM_KEY, db=self._meta) or b""
+
     # Administration
 
     def entry(self, address: str) -> Resolution | None:

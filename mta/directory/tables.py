@@ -7,7 +7,7 @@ Owns: how a key or value looks on disk (format version 1), and where the files l
 ``person``   id (8, big-endian) → msgpack map of ``Person``
 ``secret``   id (8) → msgpack array of ``Credentials``
 ``word``     folded word + NUL + id (8) → nothing: for searches by the beginning of a word
-``meta``     ``next`` → the id (8) that the next person gets; it only grows
+``meta``     ``next`` → the id (8) that the next person gets; it only grows. ``key`` → 32 random octets
 """
 
 import re
@@ -26,6 +26,7 @@ from mta.disk.environment import Layout
 NAMES: Final = (b"entry", b"group", b"person", b"secret", b"word", b"meta")
 LAYOUT: Final = Layout("directory", NAMES, version=1)
 NEXT_KEY: Final = b"next"
+RANDOM_KEY: Final = b"key"
 
 #: Octets of a key in LMDB.
 KEY_LIMIT: Final = 511
