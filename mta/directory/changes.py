@@ -103,12 +103,15 @@ class Changes:
     def set_credentials(self, number: int, credentials: Credentials) -> Credentials:
         """Its version is made here: above that of the ones before, so that no cache takes old for new."""
         self._load(number)
-        key = tables.id_key(number)
-        value = self._txn.get(key, db=self._secret)
-        last = tables.decode_credentials(value).version if value is not None else 0
+        before = self.credentials(number)
+        last = before.version if before is not None else 0
         kept = Credentials(credentials.argon2, credentials.scram, max(last + 1, credentials.version))
-        self._txn.put(key, tables.encode_credentials(kept), db=self._secret)
+        self._txn.put(tables.id_key(number), tables.encode_credentials(kept), db=self._secret)
         return kept
+
+    def credentials(self, number: int) -> Credentials | None:
+        value = self._txn.get(tables.id_key(number), db=self._secret)
+        return tables.decode_credentials(value) if value is not None else None
 
     def number_of(self, address: str) -> int:
         """The id of the person whose own or further address it is. Raises NoEntry."""

@@ -20,7 +20,7 @@ from typing import Final
 import msgspec
 
 from mta.directory.addresses import fold, split
-from mta.directory.protocol import Credentials, Person, ScramKeys
+from mta.directory.protocol import Credentials, Kind, Person, Resolution, ScramKeys
 from mta.disk.environment import Layout
 
 NAMES: Final = (b"entry", b"group", b"person", b"secret", b"word", b"meta")
@@ -34,6 +34,7 @@ KEY_LIMIT: Final = 511
 WORD_LIMIT: Final = 60
 
 MAILBOX, ALIAS, LIST = 0, 1, 2
+KINDS: Final[tuple[Kind, Kind, Kind]] = ("mailbox", "alias", "list")
 
 
 class Entry(msgspec.Struct, array_like=True):
@@ -86,6 +87,11 @@ def id_of(key: bytes) -> int:
     """The id at the end of a key."""
     number: int = _unpack_id(key, len(key) - 8)[0]
     return number
+
+
+def resolution(entry: Entry, tag: str) -> Resolution:
+    """What a look-up says of an entry."""
+    return Resolution(KINDS[entry.kind], entry.address, entry.mailbox, tag, tuple(entry.targets), entry.owner)
 
 
 def encode_credentials(credentials: Credentials) -> bytes:
