@@ -121,11 +121,8 @@ class Attendant:
             "retry_at": None,
         }
         services = [attendant, *(service.shown() for service in self._supervisor.services.values())]
-        listeners = [
-            {"protocol": self._config.listener[number].protocol, "address": address}
-            for group in self._prepared.listeners.values()
-            for number, address in group.addresses()
-        ]
+        bound = sorted(pair for group in self._prepared.listeners.values() for pair in group.addresses())
+        listeners = [{"protocol": self._config.listener[n].protocol, "address": address} for n, address in bound]
         return {
             "hostname": self._config.hostname,
             "version": __version__,

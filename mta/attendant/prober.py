@@ -38,23 +38,18 @@ class Prober:
         places: Callable[[Service], Sequence[tuple[str, Place]]],
         on_ill: Callable[[Service, str], None],
         random: Random,
-        *,
-        every: float = PROBE_EVERY,
-        limit: float = PROBE_LIMIT,
     ) -> None:
         #: Failed probes since the start, by service.
         self.failures: dict[str, int] = {}
         self._places = places
         self._on_ill = on_ill
         self._random = random
-        self._every = every
-        self._limit = limit
 
     async def watch(self, service: Service) -> None:
         """For the attendant's whole life."""
         self.failures[service.name] = in_a_row = 0
         while True:
-            await asyncio.sleep(self._every * self._random.uniform(1 - JITTER, 1 + JITTER))
+            await asyncio.sleep(PROBE_EVERY * self._random.uniform(1 - JITTER, 1 + JITTER))
             pid = service.pid
             if service.state != "running":
                 in_a_row = 0
@@ -77,11 +72,11 @@ class Prober:
         if service.channel is None:
             return "it has no control channel"
         try:
-            async with asyncio.timeout(self._limit):
+            async with asyncio.timeout(PROBE_LIMIT):
                 async for _ in service.channel.request("probe", {}, 0):
                     pass
         except TimeoutError:
-            return f"it has not answered within {self._limit:.0f} s"
+            return f"it has not answered within {PROBE_LIMIT:.0f} s"
         except MtaError as e:
             return str(e)
         return await self._greetings(self._places(service))
@@ -90,10 +85,10 @@ class Prober:
         for protocol, place in places:
             where = place.path or f"{place.host}:{place.port}"
             try:
-                async with asyncio.timeout(self._limit):
+                async with asyncio.timeout(PROBE_LIMIT):
                     greeting = await greeting_of(place)
             except TimeoutError:
-                return f"{protocol} at {where}: no greeting within {self._limit:.0f} s"
+                return f"{protocol} at {where}: no greeting within {PROBE_LIMIT:.0f} s"
             except OSError as e:
                 return f"{protocol} at {where}: {e.strerror or e}"
             if not greeting:

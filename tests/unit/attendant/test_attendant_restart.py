@@ -20,7 +20,7 @@ def test_the_first_death_is_answered_at_once_and_further_ones_in_a_row_ever_late
     policy = RestartPolicy()
     delays = []
     for n in range(14):
-        start = n * QUARANTINE_WINDOW / (QUARANTINE_DEATHS - 1)  # slow enough to keep out of quarantine
+        start = n * (QUARANTINE_WINDOW / (QUARANTINE_DEATHS - 1) + 1)  # slow enough to keep out of quarantine
         policy.started(start)
         delays.append(policy.died(start + 1))
     assert delays[:6] == [0, 0.1, 0.2, 0.4, 0.8, 1.6]
