@@ -61,8 +61,9 @@ class Change(msgspec.Struct, gc=False):
 
     ``finished``: no recipient is queued any more, so record and content leave; else the record is rewritten.
     ``leaving`` and ``entering``: due keys (and their domains). The counts are ledger columns, in recipients.
-    ``generated``: DSNs that are committed with it, as (message, content, entries); each of their recipients counts
-    as ``generated`` in the ledger. ``committed`` (optional) is called on the loop thread after the commit.
+    ``generated``: messages that are committed with it (DSNs, copies for a list), as (message, content, entries); each
+    of their recipients counts as ``generated`` in the ledger, and so do those ``added`` to this message.
+    ``committed`` (optional) is called on the loop thread after the commit.
     """
 
     message: Message
@@ -77,6 +78,7 @@ class Change(msgspec.Struct, gc=False):
     removed: int = 0
     generated: tuple[tuple[Message, bytes, list[tuple[bytes, str]]], ...] = ()
     committed: Callable[[], None] | None = None
+    added: int = 0
 
 
 class Ledger(msgspec.Struct):
