@@ -24,6 +24,7 @@ COMMANDS = {
     "queue": ("mta.cli.queue", "Look at queued messages and act on them."),
     "why": ("mta.cli.why", "Tell what each recipient of a message waits for."),
     "audit": ("mta.cli.audit", "Balance the ledger against the queue."),
+    "directory": ("mta.cli.directory", "Change and show people, aliases and lists."),
     "demo": ("mta.cli.demo", "Show two relays at work on loopback, from a letter to a burst."),
 }
 
