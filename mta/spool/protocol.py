@@ -20,9 +20,6 @@ from mta.model.message import Message
 #: Seconds that a change alone waits for company before it is committed.
 OUTCOME_DELAY = 0.010
 
-#: A stream's backlog (octets) below which ``on_drained`` is called.
-DRAINED = 1 << 20
-
 
 class SpoolFailed(StorageError):
     """A commit failed. Everything in its batch was refused, and the spool takes nothing more until restarted."""
