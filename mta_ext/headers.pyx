@@ -49,7 +49,7 @@ cdef int _field(const char *line, Py_ssize_t length) noexcept nogil:
 
 
 cdef void _end_line(Headers *headers, const char *line, Py_ssize_t length, Py_ssize_t offset) noexcept nogil:
-    """A whole line (or as much of its begin as matters), ``length`` octets of it at ``line``; it began at ``offset``."""
+    """A whole line, or as much of its begin as matters: ``length`` octets at ``line``, which began at ``offset``."""
     cdef int field
     if length <= 2 and (line[0] == LF or (length == 2 and line[0] == CR and line[1] == LF)):
         headers.done = True
