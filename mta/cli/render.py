@@ -69,6 +69,31 @@ def qshape(rows: list[Row]) -> Iterator[str]:
         yield f"{row['domain']:>{width}} {row['total']:>7}" + "".join(f"{row.get(name, 0):>6}" for name in AGES)
 
 
+def mailbox(rows: Iterable[Row]) -> Iterator[str]:
+    """One line a message, as wide as it needs to be."""
+    count = octets = 0
+    for row in rows:
+        if not count:
+            yield f"{'N':>6} {'UNIQUE-ID':<13} {'SIZE':>9} {'ARRIVED':<19} {'FROM':<30} SUBJECT"
+        count += 1
+        octets += row["size"]
+        arrived = local_time(row["arrived"], "%Y-%m-%d %H:%M:%S")
+        yield (
+            f"{row['number']:>6} {row['unique_id']} {row['size']:>9} {arrived} {row['from'][:30]:<30} {row['subject']}"
+        )
+    yield f"{count} message{'s' if count != 1 else ''}, {octets} octets"
+
+
+def usage(rows: Iterable[Row]) -> Iterator[str]:
+    """One line a mailbox; a quota where there is one."""
+    yield f"{'MAILBOX':<40} {'MESSAGES':>9} {'OCTETS':>14}  QUOTA"
+    for row in rows:
+        limits = [f"{row['quota_messages']} messages"] if row["quota_messages"] else []
+        limits += [f"{row['quota_octets']} octets"] if row["quota_octets"] else []
+        name = row["address"] or f"{row['mailbox']} (nobody's)"
+        yield f"{name:<40} {row['messages']:>9} {row['octets']:>14}  {', '.join(limits) or '-'}"
+
+
 def services(rows: list[Row], now: float) -> Iterator[str]:
     """A line a service; one that does not run as it should has a second line: why, and what comes next. ``now``:
     seconds since 1970."""
