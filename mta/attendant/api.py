@@ -44,6 +44,9 @@ class Server(Protocol):
     async def act(self, name: str, action: str) -> None:
         """``stop start restart`` of a service. Raises MtaError."""
 
+    def ask(self, name: str, verb: str, args: Row) -> AsyncIterator[Row]:
+        """What the service ``name`` answers. Raises MtaError."""
+
 
 def application(server: Server, token: str) -> web.Application:
     """``token`` "": the socket's file mode is the guard."""
@@ -63,6 +66,7 @@ def application(server: Server, token: str) -> web.Application:
             web.get("/api/v1/queue/{id}/content", api.content),
             web.get("/api/v1/why/{id}", api.why),
             web.get("/api/v1/audit", api.audit),
+            web.post("/api/v1/{service:directory|store}/{verb}", api.ask),
         ]
     )
     return app
@@ -134,11 +138,12 @@ class _Api:
         return _one(await self._server.fanout.audit())
 
     async def edit(self, request: web.Request) -> web.StreamResponse:
-        try:
-            args = msgspec.json.decode(await request.read() or b"{}", type=dict[str, Any])
-        except msgspec.DecodeError as e:
-            raise UsageError(f"the request's body is not a JSON object: {e}") from e
-        return await _lines(request, self._server.fanout.edit(request.match_info["verb"], args))
+        return await _lines(request, self._server.fanout.edit(request.match_info["verb"], await _body(request)))
+
+    async def ask(self, request: web.Request) -> web.StreamResponse:
+        """A verb of the directory or the store; the body has its arguments."""
+        path = request.match_info
+        return await _lines(request, self._server.ask(path["service"], path["verb"], await _body(request)))
 
     async def content(self, request: web.Request) -> web.StreamResponse:
         async with aclosing(self._chunks(request.match_info["id"])) as chunks:
@@ -158,6 +163,13 @@ class _Api:
     async def _first(self, verb: str, request: web.Request) -> web.Response:
         rows = [row async for row in self._server.fanout.about(verb, request.match_info["id"])]
         return _one(rows[0])
+
+
+async def _body(request: web.Request) -> Row:
+    try:
+        return msgspec.json.decode(await request.read() or b"{}", type=dict[str, Any])
+    except msgspec.DecodeError as e:
+        raise UsageError(f"the request's body is not a JSON object: {e}") from e
 
 
 def _filters(request: web.Request) -> Row:

@@ -18,20 +18,20 @@ from mta.attendant.fanout import Fanout
 from mta.attendant.notify import Notifier
 from mta.attendant.parked import ParkedListeners
 from mta.attendant.prepare import Prepared
-from mta.attendant.roles import Role, roles_of
+from mta.attendant.roles import WORKER, Role, roles_of
 from mta.attendant.service import Launch, Service
 from mta.attendant.shards import assign
 from mta.attendant.supervisor import TICK, Supervisor
 from mta.clock import Clock
 from mta.config import Config, to_json
-from mta.errors import ConfigError, MtaError, TemporaryError, UsageError
+from mta.errors import ConfigError, MtaError, TemporaryError, UnavailableError, UsageError
 from mta.metrics import MetricsTable, Sample, render
 from mta.metrics.layout import BUILD_INFO, WORKER_UP
 
 Row = dict[str, Any]
 
 #: Sections that a running server cannot change: sockets, files and processes hang on them.
-FIXED = ("data_dir", "user", "workers", "listener", "admin")
+FIXED = ("data_dir", "user", "workers", "listener", "admin", "local")
 
 
 class Attendant:
@@ -65,9 +65,10 @@ class Attendant:
         self._told_to_stop = 0
         self._tasks: set[asyncio.Task[None]] = set()
         self._reloading = False
-        self._metrics = MetricsTable.create(config.workers)
+        self._roles = roles_of(config)
+        self._metrics = MetricsTable.create(sum(role.processes(config) for role in self._roles))
         self._parked = ParkedListeners(config.hostname)
-        self._supervisor = Supervisor(clock, say, self._park, self._parked.release)
+        self._supervisor = Supervisor(clock, say, self._park, lambda service: self._parked.release(service.name))
         self.fanout = Fanout(self._shards, self._ask, clock.now_ms)
 
     async def run(self) -> None:
@@ -76,7 +77,7 @@ class Attendant:
         loop.add_signal_handler(signal.SIGTERM, self.stop)
         loop.add_signal_handler(signal.SIGINT, self.stop)
         loop.add_signal_handler(signal.SIGHUP, self._reload_soon)
-        for role in roles_of(self._config):
+        for role in self._roles:
             for number in range(role.processes(self._config)):
                 self._add(role, number)
         self._supervisor.start_all()
@@ -110,7 +111,7 @@ class Attendant:
             "restarts": 0,
             "description": "supervises all other services, administration and metrics",
         }
-        services = [attendant, *(service.row() for service in self._supervisor.services.values())]
+        services = [attendant, *(service.shown() for service in self._supervisor.services.values())]
         listeners = [
             {"protocol": self._config.listener[number].protocol, "address": address}
             for group in self._prepared.listeners.values()
@@ -131,8 +132,9 @@ class Attendant:
         services = self._supervisor.services.values()
         for service in services:
             if service.pid is None:
-                self._metrics.retire(service.number)  # its gauges went with it, and it may stay away for long
-        samples = [Sample(WORKER_UP, {"worker": s.name}, float(s.state == "running")) for s in services]
+                self._metrics.retire(service.row)  # its gauges went with it, and it may stay away for long
+        workers = [service for service in services if service.role == WORKER.name]
+        samples = [Sample(WORKER_UP, {"worker": w.name}, float(w.state == "running")) for w in workers]
         return render(self._metrics, [*samples, Sample(BUILD_INFO, {"version": __version__}, 1)])
 
     async def act(self, name: str, action: str) -> None:
@@ -154,39 +156,60 @@ class Attendant:
 
     def _add(self, role: Role, number: int) -> None:
         name = f"{role.name}-{number}" if role.one_each else role.name
+        row = len(self._supervisor.services)
         self._supervisor.add(
-            Service(name, role.description, number, lambda: self._launch(role, number), self._supervisor, self._clock)
+            Service(
+                name,
+                role.name,
+                role.description,
+                number,
+                row,
+                lambda: self._launch(role, number, row),
+                self._supervisor,
+                self._clock,
+            )
         )
 
-    def _launch(self, role: Role, number: int) -> Launch:
-        self._metrics.retire(number)
+    def _launch(self, role: Role, number: int, row: int) -> Launch:
+        self._metrics.retire(row)
         sockets = self._prepared.listeners[role.name].of(number)
         configure = {
             "verb": "configure",
             "config": msgspec.Raw(to_json(self._config)),
+            "service": f"{role.name}-{number}" if role.one_each else role.name,
             "worker": number,
-            "shards": self._owned[number],
+            "shards": self._owned[number] if role is WORKER else [],
             "metrics_fd": self._metrics.fd,
-            "row": number,
+            "row": row,
             "listeners": [{"fd": fd, "index": index} for fd, index in sockets],
         }
         descriptors = [fd for fd, _ in sockets]
         return Launch(self._command(role), configure, [*descriptors, self._metrics.fd, self._prepared.lock])
 
-    def _park(self, number: int) -> None:
+    def _park(self, service: Service) -> None:
         if not self._stopping.is_set():
-            self._parked.park(number, self._prepared.listeners["worker"].own(number))
+            own = self._prepared.listeners[service.role].own(service.number)
+            parked = [(self._config.listener[index].protocol, sock) for index, sock in own]
+            self._parked.park(service.name, parked)
 
     def _shards(self) -> list[int]:
         return sorted(shard for owned in self._owned for shard in owned)
 
     def _ask(self, verb: str, args: Row, shard: int) -> AsyncIterator[Row]:
         number = next(n for n, owned in enumerate(self._owned) if shard in owned)
-        name = f"worker-{number}"
-        channel = self._supervisor.services[name].channel
-        if channel is None:
+        return self.ask(f"worker-{number}", verb, args, shard)
+
+    def ask(self, name: str, verb: str, args: Row, shard: int = 0) -> AsyncIterator[Row]:
+        """The rows that a service answers. Raises UnavailableError when this server has none of that name,
+        TemporaryError when it is not running."""
+        service = self._supervisor.services.get(name)
+        if service is None:
+            raise UnavailableError(
+                f"this server has no {name}: its configuration has no local.domains, see `mta check`"
+            )
+        if service.channel is None:
             raise TemporaryError(f"{name} is not running; try again, or see `mta status`")
-        return channel.request(verb, args, shard)
+        return service.channel.request(verb, args, shard)
 
     # Life.
 

@@ -20,12 +20,14 @@ BACKLOG = 4096
 
 
 class Place(NamedTuple):
-    """Where to listen. ``number``: position in ``config.listener``. ``path`` set: a unix socket."""
+    """Where to listen. ``number``: position in ``config.listener``, below 0 for what is not configured. ``path`` set:
+    a unix socket with this ``mode``."""
 
     number: int
     host: str
     port: int
     path: str
+    mode: int = 0o666
 
 
 class Listeners:
@@ -42,7 +44,7 @@ class Listeners:
         address."""
         for place in places:
             if place.path:
-                self._shared.append((place.number, unix_listener(Path(place.path), mode=0o666)))
+                self._shared.append((place.number, unix_listener(Path(place.path), place.mode)))
                 self._paths.append(Path(place.path))
             else:
                 self._bind_tcp(place)
@@ -61,13 +63,13 @@ class Listeners:
         """(descriptor, listener index) for a worker that is about to start."""
         return [(sock.fileno(), index) for index, sock in (*self._own[worker], *self._shared)]
 
-    def own(self, worker: int) -> list[socket.socket]:
-        """The TCP sockets that nobody else accepts from while this worker is down."""
-        return [sock for _, sock in self._own[worker]]
+    def own(self, worker: int) -> list[tuple[int, socket.socket]]:
+        """(listener index, socket): the TCP sockets that nobody else accepts from while this worker is down."""
+        return self._own[worker]
 
     def addresses(self) -> list[tuple[int, str]]:
-        """(listener index, address as bound), for the log and the status."""
-        bound = [(index, _shown(sock.getsockname())) for index, sock in (*self._own[0], *self._shared)]
+        """(listener index, address as bound) of what is configured, for the log and the status."""
+        bound = [(index, _shown(sock.getsockname())) for index, sock in (*self._own[0], *self._shared) if index >= 0]
         return sorted(bound)
 
     def close(self) -> None:

@@ -1,37 +1,45 @@
-"""Answers for a worker that is down for a while: 421, so that clients go elsewhere at once instead of hanging.
+"""Answers for a service that is down for a while, so that clients go elsewhere at once instead of hanging.
 
-Owns: the readers on the parked sockets. Never does: speak any more SMTP than that, or touch a socket whose worker
-lives. The kernel keeps spreading connections over every socket of a SO_REUSEPORT group, also those of a dead worker;
-a short absence is bridged by the backlog, a long one by this.
+Owns: the readers on the parked sockets. Never does: speak any more of a protocol than one refusal, or touch a socket
+whose service lives. The kernel keeps spreading connections over every socket of a SO_REUSEPORT group, also those of a
+dead worker; a short absence is bridged by the backlog, a long one by this.
 """
 
 import asyncio
 import socket
+from collections.abc import Sequence
 
 #: Connections answered in one go before the loop may do something else.
 AT_ONCE = 64
 
 
 class ParkedListeners:
-    """Which workers' sockets are parked. Loop thread only."""
+    """Which services' sockets are parked. Loop thread only."""
 
     def __init__(self, hostname: str) -> None:
-        self._reply = f"421 4.3.2 {hostname} service is being restarted, try again later\r\n".encode()
-        self._parked: dict[int, list[socket.socket]] = {}
+        sorry = f"{hostname} service is being restarted, try again later\r\n"
+        self._replies = {
+            "smtp": f"421 4.3.2 {sorry}".encode(),
+            "lmtp": f"421 4.3.2 {sorry}".encode(),
+            "pop3": f"-ERR [SYS/TEMP] {sorry}".encode(),
+        }
+        self._parked: dict[str, list[socket.socket]] = {}
 
-    def park(self, worker: int, sockets: list[socket.socket]) -> None:
-        if worker in self._parked:
+    def park(self, service: str, sockets: Sequence[tuple[str, socket.socket]]) -> None:
+        """``sockets``: (protocol, listening socket). A protocol without a word for it has its clients cut off."""
+        if service in self._parked:
             return
-        self._parked[worker] = sockets
-        for sock in sockets:
-            asyncio.get_running_loop().add_reader(sock.fileno(), self._answer, sock)
+        self._parked[service] = [sock for _, sock in sockets]
+        for protocol, sock in sockets:
+            reply = self._replies.get(protocol, b"")
+            asyncio.get_running_loop().add_reader(sock.fileno(), self._answer, sock, reply)
 
-    def release(self, worker: int) -> None:
-        """The worker accepts for itself again. Idempotent."""
-        for sock in self._parked.pop(worker, ()):
+    def release(self, service: str) -> None:
+        """The service accepts for itself again. Idempotent."""
+        for sock in self._parked.pop(service, ()):
             asyncio.get_running_loop().remove_reader(sock.fileno())
 
-    def _answer(self, listener: socket.socket) -> None:
+    def _answer(self, listener: socket.socket, reply: bytes) -> None:
         for _ in range(AT_ONCE):
             try:
                 connection, _ = listener.accept()
@@ -40,6 +48,6 @@ class ParkedListeners:
             with connection:
                 connection.setblocking(False)
                 try:
-                    connection.send(self._reply)
+                    connection.send(reply)
                 except OSError:
-                    pass  # the client left without waiting for its 421
+                    pass  # the client left without waiting for its answer

@@ -43,14 +43,25 @@ class Watcher(Protocol):
 
 
 class Service:
-    """A named process and its state: ``stopped starting running draining waiting``. Loop thread only."""
+    """A named process and its state: ``stopped starting running draining waiting``; the ``number``-th of its role, with
+    a ``row`` of the metrics table. Loop thread only."""
 
     def __init__(
-        self, name: str, description: str, number: int, launch: Callable[[], Launch], watcher: Watcher, clock: Clock
+        self,
+        name: str,
+        role: str,
+        description: str,
+        number: int,
+        row: int,
+        launch: Callable[[], Launch],
+        watcher: Watcher,
+        clock: Clock,
     ) -> None:
         self.name = name
+        self.role = role
         self.description = description
         self.number = number
+        self.row = row
         self.state = "stopped"
         self.restarts = 0
         self.beat: Row = {}
@@ -118,7 +129,7 @@ class Service:
         if self._pidfd >= 0:
             signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
 
-    def row(self) -> Row:
+    def shown(self) -> Row:
         """For ``mta status``."""
         return {
             "name": self.name,

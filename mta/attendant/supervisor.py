@@ -26,7 +26,11 @@ class Supervisor:
     told when a service's listeners are left alone for long, and when they are not. Loop thread only."""
 
     def __init__(
-        self, clock: Clock, say: Callable[[str], None], park: Callable[[int], None], release: Callable[[int], None]
+        self,
+        clock: Clock,
+        say: Callable[[str], None],
+        park: Callable[[Service], None],
+        release: Callable[[Service], None],
     ) -> None:
         self.services: dict[str, Service] = {}
         self.all_ready = asyncio.Event()
@@ -65,7 +69,7 @@ class Supervisor:
         service = self._named(name)
         self._wanted.discard(name)
         self._cancel_timer(name)
-        self._park(service.number)
+        self._park(service)
         await self._end(service, limit)
 
     async def restart(self, name: str, limit: float) -> None:
@@ -117,7 +121,7 @@ class Supervisor:
 
     def on_ready(self, service: Service) -> None:
         self._policies[service.name].ready(self._clock.monotonic())
-        self._release(service.number)
+        self._release(service)
         if self.ready():
             self.all_ready.set()
 
@@ -145,7 +149,7 @@ class Supervisor:
             return
         service.set_state("waiting")
         if delay >= PARK_AFTER:
-            self._park(service.number)
+            self._park(service)
         self._timers[service.name] = asyncio.get_running_loop().call_later(delay, self._start, service)
 
     def _start(self, service: Service) -> None:

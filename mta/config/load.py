@@ -16,7 +16,7 @@ from typing import Any
 import msgspec
 
 from mta.config.reader import Findings, as_table, read_table
-from mta.config.sections import Config
+from mta.config.sections import Config, Listener
 from mta.config.units import Address, is_domain
 from mta.errors import ConfigError
 
@@ -199,8 +199,6 @@ def _user_exists(name: str) -> bool:
 
 def _check(config: Config, findings: Findings) -> None:
     _check_listeners(config, findings)
-    if config.local.domains:
-        findings.add("local.domains", "not in this version: mailboxes come later; use [[route]] to an LMTP server")
     if not config.delivery.retry_after:
         findings.add("delivery.retry_after", "needs at least one duration")
     if config.admin.address.host and config.admin.token_file is None:
@@ -217,13 +215,21 @@ def _check_listeners(config: Config, findings: Findings) -> None:
     seen: dict[str, int] = {}
     for i, listener in enumerate(config.listener):
         path = f"listener[{i}]"
-        if listener.protocol != "smtp":
-            findings.add(f"{path}.protocol", f'"{listener.protocol}" is not in this version: only "smtp"')
-        if listener.tls != "none":
-            findings.add(f"{path}.tls", f'"{listener.tls}" is not in this version: only "none"')
-        if listener.proxy_protocol:
-            findings.add(f"{path}.proxy_protocol", "is not in this version")
+        _check_listener(listener, path, findings)
         where = str(listener.address)
         if where in seen and (listener.port or listener.path):
             findings.add(f"{path}.address", f'"{where}" is taken by listener[{seen[where]}]')
         seen.setdefault(where, i)
+
+
+def _check_listener(listener: Listener, path: str, findings: Findings) -> None:
+    if listener.protocol == "submission":
+        findings.add(f"{path}.protocol", '"submission" is not in this version: use "smtp"')
+    if listener.proxy_protocol:
+        findings.add(f"{path}.proxy_protocol", "is not in this version")
+    if listener.tls == "none":
+        return
+    if listener.protocol not in ("pop3", "ldap"):
+        findings.add(f"{path}.tls", f'"{listener.tls}" is not in this version of {listener.protocol}: only "none"')
+    elif listener.certificate is None:
+        findings.add(f"{path}.certificate", f'is missing: tls = "{listener.tls}" needs one')

@@ -39,6 +39,10 @@ Count = Annotated[int, Meta(ge=1, le=2**31, description="a whole number above ze
 Workers = Annotated[int, Meta(ge=1, le=256, description="a number of workers, 1 to 256")]
 Flag = Annotated[bool, Meta(description="true or false")]
 Text = Annotated[str, Meta(description="a text")]
+#: 0: no limit.
+CountOrNone = Annotated[int, Meta(ge=0, le=2**31, description="a whole number, 0 for no limit")]
+Mailbox = Annotated[str, _read(units.mailbox)]
+Separator = Annotated[str, _read(units.separator)]
 
 
 class Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -84,9 +88,68 @@ class Relay(Section, frozen=True):
 
 
 class Local(Section, frozen=True):
-    """Domains whose recipients the directory knows."""
+    """Domains whose recipients the directory knows. ``postmaster``: who gets mail for the postmaster of these domains
+    where the directory has none; "": nobody. ``subaddress``: what divides user and tag; "": nothing does."""
 
     domains: tuple[Domain, ...] = ()
+    postmaster: Mailbox = ""
+    subaddress: Separator = "+"
+
+
+class Directory(Section, frozen=True):
+    """``address_template``: the address of a new person for whom none is given: ``%g`` given name, ``%s`` surname,
+    ``%i`` first letter of the given name, ``%d`` the first local domain; a number is added when it is taken."""
+
+    address_template: Text = "%g.%s@%d"
+
+
+class Store(Section, frozen=True):
+    """What one mailbox may hold, in octets and messages; 0: no limit. Beyond it LMTP says 552 5.2.2."""
+
+    quota_size: Size = 0
+    quota_messages: CountOrNone = 0
+
+
+class Login(Section, frozen=True):
+    """Passwords, whatever the protocol. ``checks``: passwords that are verified at the same time, each for some 50 ms
+    of a core. ``failures``: wrong passwords of one address before its answers come late (a minute's worth at once), and
+    how fast they are forgotten; 0: they never come late. ``remember``: for how long a right one need not be computed
+    again."""
+
+    checks: Count = 2
+    failures: Rate = 10 / 60
+    remember: Duration = 60.0
+
+
+class Pop3(Section, frozen=True):
+    """``idle_timeout``: between two commands; ``login_timeout``: from the connection to the login, in all;
+    ``login_delay``: between two logins to one mailbox, "0s": none. Connections are those of the store process."""
+
+    idle_timeout: SomeDuration = 600.0
+    login_timeout: SomeDuration = 60.0
+    login_delay: Duration = 0.0
+    connections: Count = 2000
+    connections_per_client: Count = 200
+
+
+class Ldap(Section, frozen=True):
+    """The address book. ``anonymous``: a client need not bind. ``size_limit``: entries of one answer; ``time_limit``:
+    of one search; ``idle_timeout``: between two requests."""
+
+    anonymous: Flag = True
+    size_limit: Count = 1000
+    time_limit: SomeDuration = 10.0
+    idle_timeout: SomeDuration = 600.0
+    connections: Count = 1000
+    connections_per_client: Count = 100
+
+
+class Canary(Section, frozen=True):
+    """A message of our own goes all the way, every ``interval``; "0s": none does. ``timeout``: when it counts as
+    lost."""
+
+    interval: Duration = 0.0
+    timeout: SomeDuration = 30.0
 
 
 class Route(Section, frozen=True, kw_only=True):
@@ -166,9 +229,20 @@ class Config(Section, frozen=True):
     admin: Admin = Admin()
     relay: Relay = Relay()
     local: Local = Local()
+    directory: Directory = Directory()
+    store: Store = Store()
+    login: Login = Login()
+    pop3: Pop3 = Pop3()
+    ldap: Ldap = Ldap()
+    canary: Canary = Canary()
     route: tuple[Route, ...] = ()
     dns: Dns = Dns()
     delivery: Delivery = Delivery()
     spool: Spool = Spool()
     limits: Limits = Limits()
     log: Log = Log()
+
+    @property
+    def store_socket(self) -> Path:
+        """Where the store takes mail from the workers (LMTP)."""
+        return self.data_dir / "lmtp.sock"

@@ -107,6 +107,22 @@ def relay_domain(value: object) -> str:
     return text
 
 
+def mailbox(value: object) -> str:
+    """``local-part@domain``, as it is written, or nothing. What a local part may be is for the directory to say."""
+    text = value if isinstance(value, str) else " "
+    name, at, host = text.rpartition("@")
+    if text and (not at or not name or not is_domain(host.lower()) or any(c.isspace() or c in "<>" for c in text)):
+        raise ValueError("is not a mailbox such as postmaster@minasi.example")
+    return text
+
+
+def separator(value: object) -> str:
+    """One character that may stand in a local part, or nothing."""
+    if not isinstance(value, str) or len(value) > 1 or (value and value in '@."\\<>() ,;:'):
+        raise ValueError('is not a separator such as "+"')
+    return value
+
+
 class Address(NamedTuple):
     """Where to listen or connect: ``host`` and ``port``, or ``path`` of a unix socket (the other part is empty)."""
 

@@ -5,27 +5,17 @@ done that and hands over sockets. Started as ``python -m mta.services.worker FD`
 """
 
 import asyncio
-import ctypes
-import gc
 import logging
 import os
 import random
 import resource
-import select
 import signal
 import socket
-import sys
 from pathlib import Path
-from typing import Any
 
-import msgspec
-import uvloop
-
-from mta import config as configuration
 from mta.clock import SystemClock
 from mta.config import Config
-from mta.errors import MtaError
-from mta.log import EventLog, diagnostics
+from mta.log import EventLog
 from mta.metrics import MetricsTable
 from mta.metrics.layout import (
     COMMIT_MESSAGES,
@@ -46,7 +36,9 @@ from mta.routing.routes import Routes
 from mta.services.control import ControlChannel
 from mta.services.delivery import TICK, Delivery, DeliverySettings
 from mta.services.gauges import Gauges
+from mta.services.local import NO_LOCAL_MAIL, LocalMail, routes
 from mta.services.naming import own_addresses, own_names
+from mta.services.process import DRAIN_SHARE, HEARTBEAT, Orders, main
 from mta.services.reception import FAILING, Reception, ReceptionSettings
 from mta.services.shard import Shard
 from mta.services.verbs import QueueVerbs
@@ -56,29 +48,13 @@ _log = logging.getLogger("mta.worker")
 
 #: Entries that one worker keeps in memory, ready or in flight, over all its shards.
 LIVE = 20_000
-#: Seconds between heartbeats to the attendant.
-HEARTBEAT = 1.0
 #: Heartbeats between two audits of our own books, and the queue above which only ``mta audit`` makes one.
 AUDIT_EVERY = 60
 AUDIT_UP_TO = 100_000
 #: File descriptors that incoming connections leave over, at least.
 DESCRIPTORS_KEPT = 64
-#: Part of the drain timeout after which we end by ourselves: at its end the attendant kills us, perhaps in a commit.
-DRAIN_SHARE = 0.8
 #: A queue of connections that the kernel completes before we accept them.
 BACKLOG = 4096
-
-
-class Orders(msgspec.Struct):
-    """What the attendant says first: the whole configuration, and what this worker gets of the shared things."""
-
-    config: Any
-    worker: int
-    shards: list[int]
-    listeners: list[dict[str, int]]
-    metrics_fd: int
-    row: int
-    verb: str = "configure"
 
 
 class Worker:
@@ -94,7 +70,7 @@ class Worker:
         self._counters = table.row(orders.row)
         self._shares = table.shares(orders.row)
         self._events = EventLog(config.log.events, rotate_size=config.log.rotate_size, keep=config.log.keep)
-        self._bound = [socket.socket(fileno=given["fd"]) for given in orders.listeners]
+        self._bound = [sock for _, sock in orders.sockets()]
         self._servers: list[asyncio.AbstractServer] = []
         self._shards: list[Shard] = []
         self._draining = False
@@ -126,8 +102,9 @@ class Worker:
         config, orders, clock = self._config, self._orders, self._clock
         delivery = config.delivery
         retry = RetryPolicy(delivery.retry_after, delivery.give_up_after, delivery.warn_after, random.random)
+        local = self._local_mail()
         self._delivery = Delivery(
-            self._delivery_settings(), self._router(), self._wheel, clock, self._counters, self._shares
+            self._delivery_settings(), self._router(), self._wheel, clock, self._counters, self._shares, local
         )
         for number in orders.shards:
             self._shards.append(
@@ -160,8 +137,21 @@ class Worker:
         )
         relay = RelayPolicy(config.relay.networks, config.relay.domains)
         self._reception = Reception(
-            settings, relay, own.spool, own.scheduler, own.ids, self._events, self._counters, clock
+            settings, relay, own.spool, own.scheduler, own.ids, self._events, self._counters, clock, local
         )
+
+    def _local_mail(self) -> LocalMail:
+        config = self._config
+        if not config.local.domains:
+            return NO_LOCAL_MAIL
+        from mta.directory.reader import DirectoryReader
+        from mta.directory.tables import directory_path
+
+        local = config.local
+        directory = DirectoryReader(
+            directory_path(config.data_dir), separator=local.subaddress, postmaster=local.postmaster, clock=self._clock
+        )
+        return LocalMail(frozenset(local.domains), directory, postmaster=local.postmaster, clock=self._clock)
 
     def _delivery_settings(self) -> DeliverySettings:
         delivery = self._config.delivery
@@ -181,7 +171,7 @@ class Worker:
         servers = tuple(NameServer(host, port) for host, port in config.dns.servers) or name_servers(())
         self._resolver = Resolver(servers, config.dns.timeout, self._clock, random=random.Random())
         return Router(
-            Routes((route.domain, route.to) for route in config.route),
+            Routes(routes(config)),
             self._resolver,
             port=config.delivery.port,
             own_names=own_names(config),
@@ -200,7 +190,6 @@ class Worker:
             return ServerConnection(reception.opened, reception.closed, self._wheel, deadlines)
 
         for bound in self._bound:
-            bound.setblocking(False)
             if bound.family == socket.AF_UNIX:
                 server = await loop.create_unix_server(make, sock=bound, backlog=BACKLOG)
             else:
@@ -315,35 +304,6 @@ def open_spool(config: Config, number: int) -> Spool:
     )
 
 
-def die_with_parent(end: socket.socket) -> None:
-    """SIGKILL for us when the attendant dies (Linux prctl PR_SET_PDEATHSIG = 1). It may be dead already: then its end
-    of the channel is closed, although orders may still lie in ours, and nothing of its files may be touched."""
-    ctypes.CDLL(None).prctl(1, signal.SIGKILL)
-    poll = select.poll()
-    poll.register(end, select.POLLRDHUP)
-    if poll.poll(0):
-        raise SystemExit(os.EX_UNAVAILABLE)
-
-
-def read_orders(end: socket.socket) -> Orders:
-    """The first line of the control channel, read before there is a loop."""
-    line = b""
-    while not line.endswith(b"\n"):
-        octet = end.recv(1)
-        if not octet:
-            raise SystemExit(os.EX_UNAVAILABLE)
-        line += octet
-    return msgspec.json.decode(line, type=Orders)
-
-
-def calm_collector() -> None:
-    """What is loaded now stays: the cycle collector need not look at it again. Few of our objects form cycles, so it
-    may come seldom; connections that ended are what it finds."""
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(5_000, 20, 20)
-
-
 def connections_within(wanted: int) -> int:
     """How many incoming connections the limit on file descriptors leaves room for: an eighth of it, and at least a
     few, are for deliveries, look-ups and files, so that a flood of clients cannot stop what is accepted."""
@@ -360,32 +320,9 @@ def connections_within(wanted: int) -> int:
     return min(wanted, room)
 
 
-def raise_descriptor_limit() -> None:
-    """As many file descriptors as we may have: each connection is one."""
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-
-
-def main() -> None:
-    """Entry point of the process. Its errors go to the attendant's stderr, one line each."""
-    end = socket.socket(fileno=int(sys.argv[1]))
-    die_with_parent(end)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the attendant drains us
-    orders = read_orders(end)
-    config = configuration.from_json(msgspec.json.encode(orders.config))
-    raise_descriptor_limit()
-    calm_collector()
-    diagnostics(config.log.level, process=f"worker-{orders.worker}")
-
-    async def run() -> None:
-        await Worker(orders, config, end).run()
-
-    try:
-        uvloop.run(run())
-    except MtaError as error:
-        print(f"mta: worker-{orders.worker}: {error}", file=sys.stderr)
-        raise SystemExit(error.exit_code) from None
+async def run(orders: Orders, config: Config, end: socket.socket) -> None:
+    await Worker(orders, config, end).run()
 
 
 if __name__ == "__main__":
-    main()
+    main(run)

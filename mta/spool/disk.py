@@ -21,18 +21,20 @@ import lmdb
 import msgspec
 
 from mta.clock import Clock, SystemClock
+from mta.disk.environment import DATA_FILE, LOCK_WAIT, MAP_SIZE, PREALLOCATE
+from mta.disk.pieces import pieces_of
+from mta.disk.resident import INTERVAL, ResidentMap
+from mta.disk.space import FREE_SPACE, FreeSpace
+from mta.disk.stream import DiskStream
+from mta.disk.syncthread import SyncThread
 from mta.errors import StorageError
 from mta.model.message import Message
 from mta.spool.batch import Batch
 from mta.spool.books import enter
 from mta.spool.protocol import OUTCOME_DELAY, Change, Ledger, SpoolFailed, SpoolFull, Ticket
 from mta.spool.reading import Reader
-from mta.spool.resident import INTERVAL, ResidentMap
-from mta.spool.shard import DATA_FILE, LOCK_WAIT, MAP_SIZE, PREALLOCATE, Shard
-from mta.spool.space import FREE_SPACE, FreeSpace
-from mta.spool.stream import DiskStream
-from mta.spool.syncthread import SyncThread
-from mta.spool.tables import encode_message, pieces_of
+from mta.spool.shard import Shard
+from mta.spool.tables import encode_message
 
 if TYPE_CHECKING:
     from mta.spool.protocol import ContentStream

@@ -1,7 +1,7 @@
 """Makes a spool of many queued messages while no server runs: for load tests and for trying a long queue.
 
 Owns: writing messages to a shard at full tilt, in the same tables and with the same books as a server. Never does:
-deliver, or write to a shard that a server has open (SpoolLocked).
+deliver, or write to a shard that a server has open (EnvironmentLocked).
 """
 
 from collections.abc import Callable
@@ -11,20 +11,14 @@ from pathlib import Path
 import lmdb
 
 from mta.clock import Clock, SystemClock
+from mta.disk.environment import PREALLOCATE
+from mta.disk.pieces import PIECE, id_key, piece_key, pieces_of
 from mta.errors import StorageError
 from mta.model.message import Message, Recipient, due_key
 from mta.model.spoolid import IdSource, format_id
 from mta.spool.reading import Reader
-from mta.spool.shard import PREALLOCATE, Shard, shard_directory
-from mta.spool.tables import (
-    LEDGER_KEY,
-    PIECE,
-    encode_ledger,
-    encode_message,
-    id_key,
-    piece_key,
-    pieces_of,
-)
+from mta.spool.shard import Shard, shard_directory
+from mta.spool.tables import LEDGER_KEY, encode_ledger, encode_message
 
 #: Messages a commit: about 10 MB of small ones.
 _BATCH = 10_000
@@ -52,7 +46,7 @@ def fill(
     """Queues ``messages`` messages of one recipient each, spread evenly over shards 0 … ``shards`` - 1.
 
     Blocks; ``progress(done)`` is called after each commit. What was committed stays when it is interrupted.
-    Raises SpoolLocked, SpoolFormat, StorageError.
+    Raises EnvironmentLocked, WrongFormat, StorageError.
     """
     clock = clock or SystemClock()
     pattern = pattern or Pattern()

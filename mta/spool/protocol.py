@@ -20,9 +20,6 @@ from mta.model.message import Message
 #: Seconds that a change alone waits for company before it is committed.
 OUTCOME_DELAY = 0.010
 
-#: A stream's backlog (octets) below which ``on_drained`` is called.
-DRAINED = 1 << 20
-
 
 class SpoolFailed(StorageError):
     """A commit failed. Everything in its batch was refused, and the spool takes nothing more until restarted."""
@@ -30,14 +27,6 @@ class SpoolFailed(StorageError):
 
 class SpoolFull(StorageError):
     """Free space is below the mark; nothing was stored. Answer 452 4.3.1."""
-
-
-class SpoolLocked(StorageError):
-    """Another process has this shard open."""
-
-
-class SpoolFormat(StorageError):
-    """The files are of another format version than this program reads."""
 
 
 class Ticket:
@@ -69,8 +58,9 @@ class Change(msgspec.Struct, gc=False):
 
     ``finished``: no recipient is queued any more, so record and content leave; else the record is rewritten.
     ``leaving`` and ``entering``: due keys (and their domains). The counts are ledger columns, in recipients.
-    ``generated``: DSNs that are committed with it, as (message, content, entries); each of their recipients counts
-    as ``generated`` in the ledger. ``committed`` (optional) is called on the loop thread after the commit.
+    ``generated``: messages that are committed with it (DSNs, copies for a list), as (message, content, entries); each
+    of their recipients counts as ``generated`` in the ledger, and so do those ``added`` to this message.
+    ``committed`` (optional) is called on the loop thread after the commit.
     """
 
     message: Message
@@ -85,6 +75,7 @@ class Change(msgspec.Struct, gc=False):
     removed: int = 0
     generated: tuple[tuple[Message, bytes, list[tuple[bytes, str]]], ...] = ()
     committed: Callable[[], None] | None = None
+    added: int = 0
 
 
 class Ledger(msgspec.Struct):
@@ -129,7 +120,7 @@ class Spool(Protocol):
     on_commit: Callable[[float, int], None] | None
 
     def start(self, on_failure: Callable[[SpoolFailed], None]) -> None:
-        """Opens the shard, purges incomplete content. Raises SpoolLocked, SpoolFormat, StorageError."""
+        """Opens the shard, purges incomplete content. Raises EnvironmentLocked, WrongFormat, StorageError."""
 
     async def stop(self) -> None:
         """Commits what is pending and closes. Idempotent."""

@@ -18,7 +18,7 @@ _LOCK_WAIT = 1.0
 
 
 def open_stopped(directory: Path) -> "StoppedSpool":
-    """Opens the shard in ``directory`` to read. Raises SpoolLocked when a server runs, StorageError, SpoolFormat."""
+    """Opens the shard in ``directory`` to read. Raises EnvironmentLocked when a server runs, else StorageError."""
     return StoppedSpool(Shard(directory, lock_wait=_LOCK_WAIT, create=False))
 
 

@@ -160,7 +160,7 @@ def test_a_start_waits_for_what_is_left_of_a_killed_server(tmp_path: Path) -> No
 def test_workers_share_the_port_that_the_first_got_and_each_has_its_own_socket() -> None:
     listeners = Listeners(3)
     listeners.bind([Place(0, "127.0.0.1", 0, "")])
-    ports = {sock.getsockname()[1] for worker in range(3) for sock in listeners.own(worker)}
+    ports = {sock.getsockname()[1] for worker in range(3) for _, sock in listeners.own(worker)}
     fds = {fd for worker in range(3) for fd, _ in listeners.of(worker)}
     assert (len(ports), len(fds)) == (1, 3)
     assert listeners.addresses() == [(0, f"127.0.0.1:{ports.pop()}")]
@@ -177,7 +177,7 @@ def test_a_taken_address_is_named(tmp_path: Path) -> None:
 def test_a_port_that_another_server_shares_out_is_taken_all_the_same() -> None:
     first = Listeners(2)
     first.bind([Place(0, "127.0.0.1", 0, "")])
-    port = first.own(0)[0].getsockname()[1]
+    port = first.own(0)[0][1].getsockname()[1]
     with pytest.raises(UnavailableError, match="Address already in use"):
         Listeners(2).bind([Place(0, "127.0.0.1", port, "")])
     first.close()
@@ -201,13 +201,14 @@ async def test_connections_to_a_worker_that_is_away_for_long_are_told_to_come_ag
     listeners = Listeners(1)
     listeners.bind([Place(0, "127.0.0.1", 0, "")])
     parked = ParkedListeners("hermes.example")
-    parked.park(0, listeners.own(0))
-    reader, writer = await asyncio.open_connection(*listeners.own(0)[0].getsockname())
+    own = [sock for _, sock in listeners.own(0)]
+    parked.park("worker-0", [("smtp", sock) for sock in own])
+    reader, writer = await asyncio.open_connection(*own[0].getsockname())
     assert (await reader.read()).startswith(b"421 4.3.2 hermes.example")
     writer.close()
-    parked.release(0)
-    parked.release(0)
-    reader, writer = await asyncio.open_connection(*listeners.own(0)[0].getsockname())
+    parked.release("worker-0")
+    parked.release("worker-0")
+    reader, writer = await asyncio.open_connection(*own[0].getsockname())
     with pytest.raises(TimeoutError):
         await asyncio.wait_for(reader.read(), 0.1)
     writer.close()

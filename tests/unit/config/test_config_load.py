@@ -148,10 +148,12 @@ def test_a_table_where_a_value_belongs_and_the_other_way_round():
 @pytest.mark.parametrize(
     ("text", "finding"),
     [
-        ('[[listener]]\nprotocol = "pop3"', 'listener[0].protocol: "pop3" is not in this version'),
+        ('[[listener]]\nprotocol = "submission"', 'listener[0].protocol: "submission" is not in this version'),
+        ('[[listener]]\nprotocol = "pop3"\ntls = "starttls"', "listener[0].certificate: is missing"),
+        ('[local]\npostmaster = "nobody"', 'local.postmaster: "nobody" is not a mailbox'),
+        ('[local]\nsubaddress = "@"', 'local.subaddress: "@" is not a separator'),
         ('[[listener]]\ntls = "starttls"', 'listener[0].tls: "starttls" is not in this version'),
         ("[[listener]]\nproxy_protocol = true", "listener[0].proxy_protocol: is not in this version"),
-        ('[local]\ndomains = ["minasi.example"]', "local.domains: not in this version"),
         ("[delivery]\nretry_after = []", "delivery.retry_after: needs at least one"),
         ('[admin]\naddress = "0.0.0.0:80"', "admin.token_file: is missing"),
         ("listener = []", "listener: needs at least one listener"),

@@ -3,10 +3,11 @@
 import asyncio
 from pathlib import Path
 
+from mta.disk.environment import DATA_FILE
+from mta.disk.resident import INTERVAL, ResidentMap, resident_file_octets
 from mta.spool.disk import DiskSpool
 from mta.spool.fill import Pattern, fill
-from mta.spool.resident import INTERVAL, ResidentMap, resident_file_octets
-from mta.spool.shard import DATA_FILE, shard_directory
+from mta.spool.shard import shard_directory
 from tests.harness.spooling import SMALL, unexpected
 
 MESSAGES = 1000

@@ -9,13 +9,13 @@ from pathlib import Path
 import lmdb
 import pytest
 
+from mta.disk.environment import DATA_FILE, PREALLOCATE, EnvironmentLocked, WrongFormat
 from mta.errors import StorageError
 from mta.model.message import HELD
 from mta.model.spoolid import shard_of
 from mta.spool.books import count_queued
 from mta.spool.fill import Pattern, fill
-from mta.spool.protocol import SpoolFormat, SpoolLocked
-from mta.spool.shard import DATA_FILE, PREALLOCATE, Shard, shard_directory, shards
+from mta.spool.shard import Shard, shard_directory, shards
 from mta.spool.stopped import open_stopped
 from tests.harness.spooling import SMALL, make_message, open_disk, store
 
@@ -24,9 +24,9 @@ OPEN = {name: SMALL[name] for name in ("map_size", "preallocate", "lock_wait")}
 
 def test_a_shard_that_is_open_is_locked_and_the_error_names_the_owner(tmp_path: Path) -> None:
     shard = Shard(tmp_path, **OPEN)
-    with pytest.raises(SpoolLocked, match=str(os.getpid())):
+    with pytest.raises(EnvironmentLocked, match=str(os.getpid())):
         Shard(tmp_path, **OPEN)
-    with pytest.raises(SpoolLocked):
+    with pytest.raises(EnvironmentLocked):
         open_stopped(tmp_path)
     shard.close()
     Shard(tmp_path, **OPEN).close()
@@ -42,7 +42,7 @@ def test_the_lock_is_waited_for_because_a_killed_predecessor_may_still_be_exitin
     ) as owner:
         assert owner.stdout is not None
         assert owner.stdout.readline() == b"locked\n"
-        with pytest.raises(SpoolLocked):
+        with pytest.raises(EnvironmentLocked):
             Shard(tmp_path, **OPEN)
         owner.kill()
         Shard(tmp_path, **{**OPEN, "lock_wait": 20.0}).close()
@@ -53,16 +53,16 @@ def test_a_newer_format_is_refused_with_a_sentence(tmp_path: Path) -> None:
     with shard.env.begin(write=True) as txn:
         txn.put(b"version", b"2", db=shard.env.open_db(b"format", txn=txn, create=False))
     shard.close()
-    with pytest.raises(SpoolFormat, match=r"format 2, this program reads up to 1"):
+    with pytest.raises(WrongFormat, match=r"format 2, this program reads up to 1"):
         Shard(tmp_path, **OPEN)
-    with pytest.raises(SpoolFormat):
+    with pytest.raises(WrongFormat):
         open_stopped(tmp_path)
 
 
 @pytest.mark.parametrize("octets", [b"", b"\0" * 8192, b"From: somebody\n" * 1000])
 def test_a_foreign_file_is_refused(tmp_path: Path, octets: bytes) -> None:
     (tmp_path / DATA_FILE).write_bytes(octets)
-    with pytest.raises(SpoolFormat, match=DATA_FILE):
+    with pytest.raises(WrongFormat, match=DATA_FILE):
         Shard(tmp_path, **OPEN)
     (tmp_path / DATA_FILE).unlink()
     Shard(tmp_path, **OPEN).close()
@@ -73,7 +73,7 @@ def test_somebody_elses_lmdb_file_is_refused_and_left_alone(tmp_path: Path) -> N
     with lmdb.open(foreign, subdir=False, lock=False, lib_version=0) as env, env.begin(write=True) as txn:
         txn.put(b"key", b"value")
     before = (tmp_path / DATA_FILE).read_bytes()
-    with pytest.raises(SpoolFormat, match="not a spool"):
+    with pytest.raises(WrongFormat, match="not a spool"):
         Shard(tmp_path, **OPEN)
     assert (tmp_path / DATA_FILE).read_bytes() == before
 
@@ -175,7 +175,7 @@ def test_filling_queues_messages_in_every_shard_and_its_books_balance(tmp_path: 
 
 async def test_a_spool_that_a_server_has_open_is_not_filled(tmp_path: Path) -> None:
     spool = open_disk(shard_directory(tmp_path, 0))
-    with pytest.raises(SpoolLocked):
+    with pytest.raises(EnvironmentLocked):
         fill(tmp_path, 1, 1)
     await spool.stop()
 

@@ -1,0 +1,152 @@
+"""A service as a process of its own: its orders from the attendant, its heartbeat, its drain and its end.
+
+Owns: what every service process does alike (the first message, dying with the attendant, descriptors, the collector)
+and ``serve``, the life of a service that is a plain object. Never does: the service's work; never binds, forks or
+changes user: the attendant has done that and hands over sockets. ``python -m <module> FD``: FD is the control socket.
+"""
+
+import asyncio
+import ctypes
+import gc
+import logging
+import os
+import resource
+import select
+import signal
+import socket
+import sys
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from typing import Any, Protocol
+
+import msgspec
+import uvloop
+
+from mta import config as configuration
+from mta.config import Config
+from mta.errors import MtaError
+from mta.log import diagnostics
+from mta.services.control import ControlChannel
+
+_log = logging.getLogger("mta.process")
+
+#: Seconds between heartbeats to the attendant.
+HEARTBEAT = 1.0
+#: Part of the drain timeout after which we end by ourselves: at its end the attendant kills us, perhaps in a commit.
+DRAIN_SHARE = 0.8
+
+
+class Orders(msgspec.Struct):
+    """What the attendant says first: the whole configuration, and what this process gets of the shared things.
+    ``worker``: its number in its role. ``listeners``: ``{"fd", "index"}``; an index below 0 is not a configured one."""
+
+    config: Any
+    service: str
+    worker: int
+    shards: list[int]
+    listeners: list[dict[str, int]]
+    metrics_fd: int
+    row: int
+    verb: str = "configure"
+
+    def sockets(self) -> list[tuple[int, socket.socket]]:
+        """(index in ``config.listener``, listening socket), non-blocking. Once only."""
+        bound = [(given["index"], socket.socket(fileno=given["fd"])) for given in self.listeners]
+        for _, sock in bound:
+            sock.setblocking(False)
+        return bound
+
+
+class Served(Protocol):
+    """A service that ``serve`` runs. Loop thread only."""
+
+    async def start(self, failing: Callable[[str], None]) -> None:
+        """Opens and listens; raises MtaError. ``failing(reason)``: it cannot go on and must be started anew."""
+
+    async def stop(self, patience: float) -> None:
+        """Takes nothing new, lets what is under way end for ``patience`` seconds, and closes."""
+
+    def answer(self, verb: str, args: Mapping[str, Any], shard: int) -> AsyncIterator[Mapping[str, Any]]:
+        """The rows of a request from the attendant. Raises MtaError."""
+
+    def facts(self) -> dict[str, Any]:
+        """What the heartbeat tells beside ``lag``; once a second."""
+
+
+async def serve(orders: Orders, config: Config, end: socket.socket, service: Served) -> None:
+    """The life of a service: until the attendant says drain, or SIGTERM comes."""
+    loop = asyncio.get_running_loop()
+    done = asyncio.Event()
+    control = ControlChannel(service.answer, {"drain": done.set}, lambda: os._exit(0))
+    await service.start(lambda reason: control.notify("failing", reason=reason))
+    await control.start(end)
+    loop.add_signal_handler(signal.SIGTERM, done.set)
+    control.notify("ready")
+    beating = loop.create_task(_beat(control, service))
+    await done.wait()
+    await service.stop(config.drain_timeout * DRAIN_SHARE)
+    beating.cancel()
+    control.notify("drained")
+    await control.stop()
+
+
+async def _beat(control: ControlChannel, service: Served) -> None:
+    """Heartbeats with the loop's lag: how late each one came (seconds)."""
+    loop = asyncio.get_running_loop()
+    lag = 0.0
+    while True:
+        control.notify("heartbeat", lag=round(lag, 4), **service.facts())
+        due = loop.time() + HEARTBEAT
+        await asyncio.sleep(HEARTBEAT)
+        lag = max(0.0, loop.time() - due)
+
+
+def main(run: Callable[[Orders, Config, socket.socket], Coroutine[Any, Any, None]]) -> None:
+    """Entry point of a service process. Its errors go to the attendant's stderr, one line each."""
+    end = socket.socket(fileno=int(sys.argv[1]))
+    die_with_parent(end)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the attendant drains us
+    orders = read_orders(end)
+    config = configuration.from_json(msgspec.json.encode(orders.config))
+    raise_descriptor_limit()
+    calm_collector()
+    diagnostics(config.log.level, process=orders.service)
+    try:
+        uvloop.run(run(orders, config, end))
+    except MtaError as error:
+        print(f"mta: {orders.service}: {error}", file=sys.stderr)
+        raise SystemExit(error.exit_code) from None
+
+
+def die_with_parent(end: socket.socket) -> None:
+    """SIGKILL for us when the attendant dies (Linux prctl PR_SET_PDEATHSIG = 1). It may be dead already: then its end
+    of the channel is closed, although orders may still lie in ours, and nothing of its files may be touched."""
+    ctypes.CDLL(None).prctl(1, signal.SIGKILL)
+    poll = select.poll()
+    poll.register(end, select.POLLRDHUP)
+    if poll.poll(0):
+        raise SystemExit(os.EX_UNAVAILABLE)
+
+
+def read_orders(end: socket.socket) -> Orders:
+    """The first line of the control channel, read before there is a loop."""
+    line = b""
+    while not line.endswith(b"\n"):
+        octet = end.recv(1)
+        if not octet:
+            raise SystemExit(os.EX_UNAVAILABLE)
+        line += octet
+    return msgspec.json.decode(line, type=Orders)
+
+
+def calm_collector() -> None:
+    """What is loaded now stays: the cycle collector need not look at it again. Few of our objects form cycles, so it
+    may come seldom; connections that ended are what it finds."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(5_000, 20, 20)
+
+
+def raise_descriptor_limit() -> None:
+    """As many file descriptors as we may have: each connection is one."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
