@@ -1,6 +1,9 @@
 """Where third-party test data lies. It is read, never copied; a test that wants it is skipped by name without it."""
 
+import mailbox
 import os
+import re
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -14,3 +17,26 @@ def corpus(name: str) -> Path:
     if not folder.is_dir():
         pytest.skip(f"corpus {name} is not there")
     return folder
+
+
+#: No message but a binary container (OLE) with bare CRs in it: every server of ours refuses it.
+NO_MESSAGE = "mail_outlook_1"
+
+
+def sendable_messages() -> dict[str, bytes]:
+    """Corpus ``eml`` without ``NO_MESSAGE``: name → content with CRLF line ends, the last line ended."""
+    found = {}
+    for path in sorted(corpus("eml").rglob("*")):
+        if path.is_file() and not path.name.startswith("LICENSE") and path.name != NO_MESSAGE:
+            content = re.sub(rb"\r?\n", b"\r\n", path.read_bytes())
+            found[path.name] = content if content.endswith(b"\r\n") else content + b"\r\n"
+    assert len(found) > 80, "the corpus has shrunk"
+    return found
+
+
+def mbox_messages() -> list[bytes]:
+    """Corpus ``pop3-mbox``, in its order, with CRLF line ends."""
+    with closing(mailbox.mbox(corpus("pop3-mbox") / "imaptest-default.mbox", create=False)) as box:
+        found = [re.sub(rb"\r?\n", b"\r\n", box.get_bytes(key)) for key in box.keys()]
+    assert len(found) > 4, "the corpus has shrunk"
+    return found

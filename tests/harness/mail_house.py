@@ -4,15 +4,16 @@ Owns: its listeners, its certificate and the people that its directory is given 
 of the standard library to look into mailboxes with. What a message looks like above its own header is known here too.
 """
 
-import poplib
 import re
+import smtplib
 import ssl
 import subprocess
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from tests.harness.mta_server import PATIENCE, MtaServer, submit, wait_until
+from tests.harness.mta_server import PATIENCE, MtaServer
+from tests.harness.pop3_wire import Pop3Wire
 from tests.harness.sinks import peer_program
 
 DOMAIN = "minasi.example"
@@ -130,33 +131,33 @@ class MailHouse(MtaServer):
 
     # Mail.
 
-    def pop3(self, address: str = MARK) -> poplib.POP3:
+    def pop3(self, address: str = MARK) -> Pop3Wire:
         """A session that is logged in."""
-        session = poplib.POP3("127.0.0.1", self.pop3_port, timeout=PATIENCE)
-        session.user(address)
-        session.pass_(self.people[address])
+        session = Pop3Wire(self.pop3_port)
+        session.login(address, self.people[address])
         return session
 
     def mailbox(self, address: str = MARK) -> list[bytes]:
-        """What RETR gives of every message, CRLF line ends, dots unstuffed."""
-        session = self.pop3(address)
-        count = session.stat()[0]
-        messages = [b"".join(line + b"\r\n" for line in session.retr(n)[1]) for n in range(1, count + 1)]
-        session.quit()
-        return messages
+        """What RETR gives of every message, dots unstuffed."""
+        with self.pop3(address) as session:
+            return [session.content(f"RETR {n}") for n in range(1, session.count() + 1)]
 
     def count(self, address: str = MARK) -> int:
-        session = self.pop3(address)
-        try:
-            return session.stat()[0]
-        finally:
-            session.quit()
+        with self.pop3(address) as session:
+            return session.count()
 
-    def fill(self, contents: Iterable[bytes], address: str = MARK) -> None:
-        """By SMTP, all of it in the mailbox on return, in this order."""
-        expected = self.count(address)
-        for content in contents:  # one after the other: two deliveries at once may overtake each other
-            expected += 1
-            with self.connect() as session:
-                submit(session, address, content)
-            wait_until(lambda want=expected: self.count(address) >= want, f"message {expected} in the mailbox")
+    def fill(self, contents: Iterable[bytes], address: str = MARK, sender: str = "alice@athena.example") -> None:
+        """By LMTP, so that all of it is in the mailbox on return, in this order."""
+        with self.lmtp() as session:
+            for content in contents:
+                assert session.docmd("MAIL", f"FROM:<{sender}>")[0] == 250
+                assert session.docmd("RCPT", f"TO:<{address}>")[0] == 250
+                code, text = session.data(content)
+                assert code == 250, (code, text)
+
+    def lmtp(self) -> smtplib.LMTP:
+        """A session that has said LHLO."""
+        session = smtplib.LMTP("127.0.0.1", self.lmtp_port, "client.example", timeout=PATIENCE)
+        code, text = session.ehlo()
+        assert code == 250, text
+        return session

@@ -96,7 +96,7 @@ poll localhost via 127.0.0.1 with protocol POP3 port {account.port} auth {authen
 
 
 def mpop(account: Account, *, keep: bool, auth: str = "on") -> Fetched:
-    """Into a Maildir. ``auth``: "user", "plain", "scram-sha-256" …; "on", the best it finds, wants TLS for passwords."""
+    """Into a Maildir. ``auth``: "user", "plain", "scram-sha-256" …; "on": the best it finds."""
     box = account.directory / "Maildir"
     for name in ("cur", "new", "tmp"):
         (box / name).mkdir(parents=True, exist_ok=True)
@@ -123,8 +123,8 @@ delivery maildir {box}
 
 
 def getmail(account: Account, *, keep: bool) -> Fetched:
-    """getmail6, which speaks no STLS and knows by unique-id what it has seen. Each message goes through a program, since
-    as root it fills no Maildir."""
+    """getmail6, which speaks no STLS and knows by unique-id what it has seen. Each message goes through a program: as
+    root it fills no Maildir."""
     box, mda = _delivery_program(account)
     secure = account.tls == "implicit"
     rc = account.write(
