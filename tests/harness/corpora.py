@@ -37,6 +37,6 @@ def sendable_messages() -> dict[str, bytes]:
 def mbox_messages() -> list[bytes]:
     """Corpus ``pop3-mbox``, in its order, with CRLF line ends."""
     with closing(mailbox.mbox(corpus("pop3-mbox") / "imaptest-default.mbox", create=False)) as box:
-        found = [re.sub(rb"\r?\n", b"\r\n", box.get_bytes(key)) for key in box.keys()]
+        found = [re.sub(rb"\r?\n", b"\r\n", box.get_bytes(key)) for key in box.iterkeys()]
     assert len(found) > 4, "the corpus has shrunk"
     return found

@@ -1,4 +1,4 @@
-"""curl lists, fetches and deletes over pop3:// (in clear, with STLS) and pop3s://, and logs in by each mechanism it has."""
+"""curl lists, fetches and deletes over pop3:// (in clear, with STLS) and pop3s://, and logs in by whatever it has."""
 
 from pathlib import Path
 

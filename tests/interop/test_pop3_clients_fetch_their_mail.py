@@ -1,5 +1,5 @@
-"""fetchmail, mpop and getmail6 fetch from a mailbox: in clear, after STLS and over TLS; they keep or delete; each message
-comes out octet by octet, once."""
+"""fetchmail, mpop and getmail6 fetch from a mailbox: in clear, after STLS and over TLS; they keep or delete;
+each message comes out octet by octet, once."""
 
 from pathlib import Path
 
