@@ -93,7 +93,8 @@ def macros(house: MailHouse, test: CurlTest, directory: Path) -> dict[str, str]:
 def named(text: str) -> str:
     """Login names as the addresses that they are here."""
     names = "|".join(re.escape(name) for name in sorted(NAMES, key=len, reverse=True))
-    return re.sub(rf"(?<=-u )({names})(?=:)|(?<=USER )({names})$|(?<=00)({names})(?=%00)", rf"\g<0>@{DOMAIN}", text)
+    places = rf"(?<=-u )({names})(?=:)|(?<=USER )({names})$|(?<=00)({names})(?=%00)|(?<=b64\[)({names})(?=\])"
+    return re.sub(places, rf"\g<0>@{DOMAIN}", text)
 
 
 def refilled(house: MailHouse, test: CurlTest) -> None:
