@@ -18,7 +18,8 @@ from bench import plan
 from bench.figures import Results, Verdict, as_record, verdicts
 from bench.idle import run as run_idle
 from bench.machine import facts
-from bench.relay import Comparison, Options, check_tools, present, workplace
+from bench.relay import Comparison, Options, check_tools, present
+from bench.rounds import workplace
 from bench.table import render
 from mta import config as configuration
 from mta.errors import MtaError, UsageError

@@ -156,11 +156,15 @@ def test_after_the_login(pair: Pair, script: str) -> None:
 
 
 def test_before_the_login(pair: Pair) -> None:
-    ours, theirs = pair.sessions()
-    assert (ours.greeting[:4], theirs.greeting[:4]) == (b"+OK ", b"+OK ")
-    check(compare("strangers", STRANGERS, ours, theirs), "strangers")
-    ours.cut()
-    theirs.cut()
+    """Each in a session of its own: Dovecot hangs up on a stranger's fourth error."""
+    found = {}
+    for command in STRANGERS:
+        ours, theirs = pair.sessions()
+        assert (ours.greeting[:4], theirs.greeting[:4]) == (b"+OK ", b"+OK ")
+        found |= compare("strangers", [command], ours, theirs)
+        ours.cut()
+        theirs.cut()
+    check(found, "strangers")
 
 
 def test_a_wrong_password_is_refused_with_the_same_code(pair: Pair) -> None:
