@@ -146,7 +146,8 @@ def cells(sizes: Sequence[int], sessions: Sequence[int], policies: Sequence[bool
 
 def cells_of_bars() -> list[Cell]:
     """Only what the bars need, for a quick look."""
-    return sorted({bar.cell for bar in BARS}, key=lambda cell: (cell.size, not cell.kept, cell.sessions))
+    wanted = {bar.cell for bar in BARS if isinstance(bar.cell, Cell)}
+    return sorted(wanted, key=lambda cell: (cell.size, not cell.kept, cell.sessions))
 
 
 def warm_up_count(cell: Cell, most: int) -> int:
@@ -154,7 +155,7 @@ def warm_up_count(cell: Cell, most: int) -> int:
     return min(most, max(3 * cell.sessions, 300 if cell.size < 32_768 else 100))
 
 
-def message_count(cell: Cell, rate: float, seconds: float, most: int) -> int:
+def message_count(cell: Load, rate: float, seconds: float, most: int) -> int:
     """Messages that take about so many seconds at that rate; at least one a session, at most ``most``."""
     return max(cell.sessions, min(most, int(rate * seconds)))
 
