@@ -3,9 +3,7 @@
 Owns: the values and the ``Directory`` protocol. Never does: IO. Look-ups are synchronous and take microseconds; they
 see every change that was committed before they began, from any process.
 
-An address is ``local-part@domain``. It is looked up with its domain in lower case (A-labels as U-labels are of no
-concern here: the directory holds what its operator wrote) and, since no two people differ by case alone, its local
-part folded too.
+An address is ``local-part@domain``, looked up without regard to case (``addresses.fold`` says why and how).
 """
 
 from typing import Literal, NamedTuple, Protocol
@@ -24,9 +22,10 @@ class DirectoryUnreadable(StorageError):
 class Resolution(NamedTuple):
     """What an address leads to.
 
-    ``address``: the entry's own, as the directory has it. ``mailbox``: the person's id, 0 for other kinds. ``tag``:
-    what stood behind the subaddress separator. ``targets``: of an alias or a list, as written there; they may lead on.
-    ``owner``: of a list, who hears of failures; "" = the sender does.
+    ``address``: the entry's own, as the directory has it; for a further address the person's own. ``mailbox``: the
+    person's id, 0 for other kinds. ``tag``: what stood behind the subaddress separator, folded. ``targets``: of an
+    alias or a list, as written there; they may lead on. ``owner``: of a list, who hears of failures; "" = the sender
+    does.
     """
 
     kind: Kind
@@ -90,3 +89,7 @@ class Directory(Protocol):
 
     def credentials(self, number: int) -> Credentials | None:
         """Of the person with this id."""
+
+    def key(self) -> bytes:
+        """32 random octets of this directory, for what must look the same in every process and tell nobody
+        anything."""

@@ -14,6 +14,7 @@ import errno
 import fcntl
 import os
 import resource
+import sys
 from pathlib import Path
 from threading import Event
 from typing import TYPE_CHECKING, Final, NamedTuple
@@ -42,6 +43,10 @@ _FRESH_FILE = "data.new"
 _LOCK_FILE = "lock"
 _FORMAT = b"format"
 _VERSION_KEY = b"version"
+#: Where LMDB's heads (the first two pages) say that they are such, behind 16 octets of page header.
+_MAGIC = (0xBEEFC0DE).to_bytes(4, sys.byteorder)
+#: Pages at the end that may be missing: what a transaction took and gave back was never written.
+_UNWRITTEN = 1024
 
 
 class EnvironmentLocked(StorageError):
@@ -178,11 +183,28 @@ def open_to_read(directory: Path, layout: Layout) -> lmdb.Environment:
     except OSError as error:
         raise StorageError(f"{path}: {error.strerror}") from error
     try:
+        check_whole(env, path, layout)
         check_format(env, path, layout)
     except BaseException:
         env.close()
         raise
     return env
+
+
+def check_whole(env: lmdb.Environment, path: Path, layout: Layout) -> None:
+    """Raises WrongFormat when the file under an open environment was cut off or written over: reading a page of the
+    map that lies behind the end of its file kills the process (SIGBUS), and LMDB trusts what its head says."""
+    try:
+        with open(path, "rb") as file:
+            heads = [os.pread(file.fileno(), 24, at) for at in (0, env.stat()["psize"])]
+            length = os.fstat(file.fileno()).st_size
+    except OSError as error:
+        raise StorageError(f"{path}: {error.strerror}") from error
+    if any(head[16:20] != _MAGIC for head in heads):
+        raise WrongFormat(f"{path}: not a {layout.what} any more: it was written over; restore it from a copy")
+    pages = env.info()["last_pgno"] + 1
+    if length < (pages - min(_UNWRITTEN, pages // 2)) * env.stat()["psize"]:
+        raise WrongFormat(f"{path}: its end is missing: it was cut off at {length} octets; restore it from a copy")
 
 
 def sync_directory(path: Path) -> None:

@@ -19,6 +19,7 @@ from mta.net.server import SmtpServerConnection
 from mta.policy.relay import RelayPolicy
 from mta.queue.scheduler import Scheduler
 from mta.services.enqueue import enqueue
+from mta.services.local import NO_LOCAL_MAIL, LocalMail
 from mta.spool.protocol import ContentStream, Spool, SpoolFull, Ticket
 from mta_ext.content import Content
 from mta_ext.counters import Counters
@@ -68,9 +69,11 @@ class Reception:
         events: EventLog,
         counters: Counters,
         clock: Clock,
+        local: LocalMail = NO_LOCAL_MAIL,
     ) -> None:
         self.settings = settings
         self.relay = relay
+        self.local = local
         self.spool = spool
         self.scheduler = scheduler
         self.ids = ids
@@ -203,11 +206,18 @@ class ReceptionSession:
         return None
 
     def on_rcpt(self, forward_path: str, domain: str) -> bytes | _Pending | None:
-        if not self._trusted and not self._reception.relay.admits(domain, trusted=False, forward_path=forward_path):
-            self._rejected(forward_path, NO_RELAY, "RCPT")
-            return NO_RELAY
-        if "@" not in forward_path:
-            forward_path = f"{forward_path}@{domain}"
+        local = self._reception.local
+        if "@" not in forward_path:  # postmaster, the only one who may come without a domain
+            forward_path = local.postmaster or f"{forward_path}@{domain}"
+            domain = forward_path.rpartition("@")[2].lower()
+        refusal = None
+        if domain in local.domains:
+            refusal = local.refusal(forward_path)
+        elif not self._trusted and not self._reception.relay.admits(domain, trusted=False, forward_path=forward_path):
+            refusal = NO_RELAY
+        if refusal is not None:
+            self._rejected(forward_path, refusal, "RCPT")
+            return refusal
         self._recipients.append(Recipient(forward_path, domain))
         return None
 

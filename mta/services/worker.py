@@ -36,6 +36,7 @@ from mta.routing.routes import Routes
 from mta.services.control import ControlChannel
 from mta.services.delivery import TICK, Delivery, DeliverySettings
 from mta.services.gauges import Gauges
+from mta.services.local import NO_LOCAL_MAIL, LocalMail, routes
 from mta.services.naming import own_addresses, own_names
 from mta.services.process import DRAIN_SHARE, HEARTBEAT, Orders, main
 from mta.services.reception import FAILING, Reception, ReceptionSettings
@@ -101,8 +102,9 @@ class Worker:
         config, orders, clock = self._config, self._orders, self._clock
         delivery = config.delivery
         retry = RetryPolicy(delivery.retry_after, delivery.give_up_after, delivery.warn_after, random.random)
+        local = self._local_mail()
         self._delivery = Delivery(
-            self._delivery_settings(), self._router(), self._wheel, clock, self._counters, self._shares
+            self._delivery_settings(), self._router(), self._wheel, clock, self._counters, self._shares, local
         )
         for number in orders.shards:
             self._shards.append(
@@ -135,8 +137,21 @@ class Worker:
         )
         relay = RelayPolicy(config.relay.networks, config.relay.domains)
         self._reception = Reception(
-            settings, relay, own.spool, own.scheduler, own.ids, self._events, self._counters, clock
+            settings, relay, own.spool, own.scheduler, own.ids, self._events, self._counters, clock, local
         )
+
+    def _local_mail(self) -> LocalMail:
+        config = self._config
+        if not config.local.domains:
+            return NO_LOCAL_MAIL
+        from mta.directory.reader import DirectoryReader
+        from mta.directory.tables import directory_path
+
+        local = config.local
+        directory = DirectoryReader(
+            directory_path(config.data_dir), separator=local.subaddress, postmaster=local.postmaster, clock=self._clock
+        )
+        return LocalMail(frozenset(local.domains), directory, postmaster=local.postmaster, clock=self._clock)
 
     def _delivery_settings(self) -> DeliverySettings:
         delivery = self._config.delivery
@@ -156,7 +171,7 @@ class Worker:
         servers = tuple(NameServer(host, port) for host, port in config.dns.servers) or name_servers(())
         self._resolver = Resolver(servers, config.dns.timeout, self._clock, random=random.Random())
         return Router(
-            Routes((route.domain, route.to) for route in config.route),
+            Routes(routes(config)),
             self._resolver,
             port=config.delivery.port,
             own_names=own_names(config),
