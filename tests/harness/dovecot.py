@@ -30,6 +30,12 @@ def running_dovecot(people: Mapping[str, str]) -> Iterator[Dovecot]:
         shutil.rmtree(directory)
 
 
+def emptied(server: Dovecot) -> None:
+    """Nobody has any mail."""
+    for home in server.home("x").parent.iterdir():
+        shutil.rmtree(home)
+
+
 def maildir(server: Dovecot, address: str) -> list[bytes]:
     """The files of a Maildir, oldest first, with CRLF for LF."""
     folders = [server.home(address) / "mail" / name for name in ("new", "cur")]

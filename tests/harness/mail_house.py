@@ -146,6 +146,17 @@ class MailHouse(MtaServer):
         with self.pop3(address) as session:
             return session.count()
 
+    def empty(self) -> "MailHouse":
+        """As new for the next test: nothing queued, nothing in a mailbox, no event remembered."""
+        self.wait_for_empty_queue()
+        for address in self.people:
+            with self.pop3(address) as session:
+                for number in range(1, session.count() + 1):
+                    assert session.say(f"DELE {number}").startswith(b"+OK")
+        self.events()
+        self._events.clear()
+        return self
+
     def fill(self, contents: Iterable[bytes], address: str = MARK, sender: str = "alice@athena.example") -> None:
         """By LMTP, so that all of it is in the mailbox on return, in this order."""
         with self.lmtp() as session:

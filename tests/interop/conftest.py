@@ -33,9 +33,22 @@ def mail_house(tmp_path: Path) -> Iterator[Callable[..., MailHouse]]:
             house.close()
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
+def one_house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MailHouse]:
+    """A Hermes with mailboxes for a whole module; each test begins with ``empty()``."""
+    from tests.harness.mail_house import MailHouse
+
+    house = MailHouse(tmp_path_factory.mktemp("house"))
+    try:
+        yield house.start()
+        house.stop()
+    finally:
+        house.close()
+
+
+@pytest.fixture(scope="module")
 def dovecot() -> Iterator[Dovecot]:
-    """A running Dovecot with the same people."""
+    """A running Dovecot with the same people, for a whole module."""
     from tests.harness.dovecot import running_dovecot
     from tests.harness.mail_house import PEOPLE
 

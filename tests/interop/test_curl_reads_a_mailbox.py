@@ -13,10 +13,9 @@ WEIRD = 8  # curl: the server said -ERR
 
 
 @pytest.fixture
-def house(mail_house) -> MailHouse:
-    started: MailHouse = mail_house()
-    started.fill(CONTENTS)
-    return started
+def house(one_house: MailHouse) -> MailHouse:
+    one_house.empty().fill(CONTENTS)
+    return one_house
 
 
 @pytest.fixture(params=["none", "starttls", "implicit"])

@@ -100,13 +100,10 @@ def named(text: str) -> str:
 def refilled(house: MailHouse, test: CurlTest) -> None:
     """Every mailbox holds what this test needs, and nothing else."""
     content = test.mail if test.mail.startswith(b"From: ") else b"Subject: any\r\n\r\nx\r\n"
+    house.empty()
     for name in NAMES:
-        address = f"{name}@{DOMAIN}"
-        with house.pop3(address) as session:
-            for number in range(1, session.count() + 1):
-                assert session.say(f"DELE {number}").startswith(b"+OK")
         wanted = MESSAGES.get(test.number, 2) if name == "user" else 2
-        house.fill([content] * wanted, address)
+        house.fill([content] * wanted, f"{name}@{DOMAIN}")
 
 
 def expected_output(house: MailHouse, test: CurlTest, last: str) -> bytes:

@@ -3,7 +3,7 @@
 import pytest
 
 from tests.harness.corpora import sendable_messages
-from tests.harness.dovecot import maildir
+from tests.harness.dovecot import emptied, maildir
 from tests.harness.mail_house import DOMAIN, MARK, ZOE, below_trace
 from tests.harness.mta_server import MESSAGE, submit
 
@@ -11,6 +11,7 @@ from tests.harness.mta_server import MESSAGE, submit
 @pytest.fixture(params=["unix", "tcp"])
 def house(request: pytest.FixtureRequest, mail_house, dovecot):
     """Our directory knows the people, Dovecot keeps their mail."""
+    emptied(dovecot)
     to = f"lmtp+unix:{dovecot.lmtp_socket}" if request.param == "unix" else f"lmtp://127.0.0.1:{dovecot.lmtp_port}"
     return mail_house(route=[{"domain": DOMAIN, "to": to}])
 

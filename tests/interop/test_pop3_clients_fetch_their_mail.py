@@ -22,10 +22,9 @@ TLS: list[Tls] = ["none", "starttls", "implicit"]
 
 
 @pytest.fixture
-def house(mail_house) -> MailHouse:
-    started: MailHouse = mail_house()
-    started.fill(CONTENTS)
-    return started
+def house(one_house: MailHouse) -> MailHouse:
+    one_house.empty().fill(CONTENTS)
+    return one_house
 
 
 def account(house: MailHouse, directory: Path, tls: Tls = "none", password: str = PEOPLE[MARK]) -> Account:

@@ -5,13 +5,12 @@ What a status line says behind +OK or -ERR is for people, and not compared but f
 """
 
 import os
-from collections.abc import Callable, Iterator
+import shutil
 from typing import NamedTuple
 
 import pytest
 
 from bench.dovecot import Dovecot
-from tests.harness.dovecot import running_dovecot
 from tests.harness.mail_house import MARK, PEOPLE, MailHouse
 from tests.harness.pop3_wire import Pop3Wire
 
@@ -87,19 +86,18 @@ class Pair(NamedTuple):
 
 
 @pytest.fixture
-def pair(mail_house: Callable[..., MailHouse]) -> Iterator[Pair]:
+def pair(one_house: MailHouse, dovecot: Dovecot) -> Pair:
     """Dovecot serves the very octets that our mailbox gives."""
-    house = mail_house()
-    house.fill(CONTENTS)
-    with running_dovecot(PEOPLE) as dovecot:
-        put(dovecot, house.mailbox())
-        yield Pair(house, dovecot)
+    one_house.empty().fill(CONTENTS)
+    put(dovecot, one_house.mailbox())
+    return Pair(one_house, dovecot)
 
 
 def put(dovecot: Dovecot, messages: list[bytes]) -> None:
     """Into its Maildir, in this order, as files of the user that it serves mail as."""
     owner = dovecot.home("x").parent.stat()
     folder = dovecot.home(MARK) / "mail"
+    shutil.rmtree(folder, ignore_errors=True)
     for name in ("cur", "new", "tmp"):
         (folder / name).mkdir(parents=True)
     for number, message in enumerate(messages):

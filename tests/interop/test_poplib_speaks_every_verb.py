@@ -10,10 +10,9 @@ CONTENTS = [b"Subject: %d\r\n\r\n.first\r\nsecond\r\nthird\r\n" % n for n in ran
 
 
 @pytest.fixture
-def house(mail_house) -> MailHouse:
-    started: MailHouse = mail_house()
-    started.fill(CONTENTS)
-    return started
+def house(one_house: MailHouse) -> MailHouse:
+    one_house.empty().fill(CONTENTS)
+    return one_house
 
 
 @pytest.fixture(params=["none", "starttls", "implicit"])

@@ -46,8 +46,8 @@ def looked_at(session: Pop3Wire, number: int) -> bytes:
 
 
 @pytest.mark.parametrize("way", [by_smtp, by_lmtp])
-def test_retr_and_top_give_what_was_sent(mail_house, way) -> None:
-    house = mail_house()
+def test_retr_and_top_give_what_was_sent(one_house, way) -> None:
+    house = one_house.empty()
     sent = contents()
     way(house, sent)
     with house.pop3() as session:
@@ -72,8 +72,8 @@ def below_heads(received: list[bytes]) -> dict[bytes, bytes]:
 
 
 @pytest.mark.parametrize("way", ["smtp", "lmtp"])
-def test_a_binary_file_with_bare_crs_is_refused_both_ways(mail_house, way: str) -> None:
-    house = mail_house()
+def test_a_binary_file_with_bare_crs_is_refused_both_ways(one_house, way: str) -> None:
+    house = one_house.empty()
     [path] = corpus("eml").rglob(NO_MESSAGE)
     session: smtplib.SMTP = house.connect() if way == "smtp" else house.lmtp()
     with session:
