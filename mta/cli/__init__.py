@@ -23,6 +23,7 @@ COMMANDS = {
     "send": ("mta.cli.send", "Hand a message to a server over SMTP."),
     "queue": ("mta.cli.queue", "Look at queued messages and act on them."),
     "why": ("mta.cli.why", "Tell what each recipient of a message waits for."),
+    "trace": ("mta.cli.trace", "Show a message's whole way from the event logs."),
     "audit": ("mta.cli.audit", "Balance the ledger against the queue."),
     "demo": ("mta.cli.demo", "Show two relays at work on loopback, from a letter to a burst."),
 }

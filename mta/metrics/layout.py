@@ -158,10 +158,31 @@ METRICS: Final = (
     ),
 )
 
-#: Gauges that the attendant knows without a slot; it passes them to ``render`` as samples.
+#: Numbers that the attendant knows without a slot; it passes them to ``render`` as samples.
 WORKER_UP: Final = "mta_worker_up"
+SERVICE_UP: Final = "mta_service_up"
+SERVICE_RESTARTS: Final = "mta_service_restarts_total"
+PROBE_FAILURES: Final = "mta_probe_failures_total"
+CANARY_SECONDS: Final = "mta_canary_seconds"
+CANARY_SENT: Final = "mta_canary_sent_total"
+CANARY_FAILURES: Final = "mta_canary_failures_total"
 BUILD_INFO: Final = "mta_build_info"
-EXTRA_HELP: Final = {
-    WORKER_UP: "1 while the worker answers.",
-    BUILD_INFO: "1; the labels tell the version.",
+
+
+class Extra(NamedTuple):
+    """``labels`` by name. What ends in ``_total`` is a counter, the others are gauges."""
+
+    help: str
+    labels: tuple[str, ...]
+
+
+EXTRA: Final = {
+    WORKER_UP: Extra("1 while the worker answers.", ("worker",)),
+    SERVICE_UP: Extra("1 while the service answers.", ("service",)),
+    SERVICE_RESTARTS: Extra("Times that the service was started anew.", ("service",)),
+    PROBE_FAILURES: Extra("Probes that the service has failed.", ("service",)),
+    CANARY_SECONDS: Extra("Time of the last canary from its end of content to the mailbox.", ("listener",)),
+    CANARY_SENT: Extra("Canaries sent.", ("listener",)),
+    CANARY_FAILURES: Extra("Canaries that did not come to their mailbox.", ("listener",)),
+    BUILD_INFO: Extra("1; the labels tell the version.", ("version",)),
 }

@@ -112,6 +112,7 @@ class Expansions:
             message.protocol,
             message.eight_bit,
             message.dotted,
+            origin=message.id,
         )
         return copy, content, enqueue(copy, now)
 

@@ -299,6 +299,7 @@ class Outcomes:
                 reception_protocol=message.protocol,
                 delivery_protocol=told.protocol,
                 delays=told.delays,
+                origin=format_id(message.origin) if message.origin else "",
             )
         )
 

@@ -23,6 +23,7 @@ from mta.services.local import NO_LOCAL_MAIL, LocalMail
 from mta.spool.protocol import ContentStream, Spool, SpoolFull, Ticket
 from mta_ext.content import Content
 from mta_ext.counters import Counters
+from mta_ext.headers import field_value
 from mta_ext.session import PENDING, _Pending
 from mta_ext.smtp_server import SmtpServerSession
 
@@ -37,6 +38,8 @@ NO_RELAY = b"550 5.7.1 relaying denied\r\n"
 
 #: Octets of a stream that may wait for the disk before its connection is not read any more.
 STREAM_HIGH = 4 * 1_048_576
+#: Octets of a Message-ID that the event log keeps (RFC 5322 §2.1.1 has no longer line).
+MESSAGE_ID_LIMIT = 998
 #: Seconds for which the look at the disk's free space is trusted.
 SPACE_CHECK = 1.0
 
@@ -158,6 +161,7 @@ class ReceptionSession:
         "_connection",
         "_eight_bit",
         "_label",
+        "_message_id",
         "_reception",
         "_recipients",
         "_reverse_path",
@@ -176,6 +180,7 @@ class ReceptionSession:
         self.session: SmtpServerSession
         self._trusted: bool = reception.relay.trusts(address)
         self._label = ""
+        self._message_id = b""
         self._transactions = 0
         self._reverse_path = ""
         self._eight_bit = False
@@ -232,6 +237,7 @@ class ReceptionSession:
             self._stream = reception.spool.open_stream(self._trace_id)
             self._stream.on_drained = self._connection.release
             self._stream.append(self._trace(self._trace_id, reception.clock.now_ms()))
+            self._message_id = field_value(data, b"message-id") or b""
         self._stream.append(data)
         if self._stream.backlog > STREAM_HIGH:
             self._connection.hold()
@@ -245,6 +251,7 @@ class ReceptionSession:
             spool_id = reception.ids.next()
             octets: bytes | None = content.joined(self._trace(spool_id, now))
             size = len(octets)  # type: ignore[arg-type]
+            self._message_id = content.message_id
         else:
             self._stream = None
             spool_id = self._trace_id
@@ -316,6 +323,7 @@ class ReceptionSession:
         peer = PeerAddress(message.client_name, message.client_address)
         arrival = message.arrival / 1000
         delays = (took, 0.0, 0.0, 0.0)
+        message_id = self._message_id[:MESSAGE_ID_LIMIT].decode("utf-8", "replace")
         for recipient in message.recipients:
             events.write(
                 Event(
@@ -331,6 +339,7 @@ class ReceptionSession:
                     session_id=message.session_id,
                     reception_protocol=message.protocol,
                     delays=delays,
+                    message_id=message_id,
                 )
             )
 

@@ -84,7 +84,16 @@ class RecordingHandler:
         self.facts.append(
             {
                 name: getattr(content, name)
-                for name in ("size", "streamed", "dotted", "eight_bit", "hops", "has_date", "has_message_id")
+                for name in (
+                    "size",
+                    "streamed",
+                    "dotted",
+                    "eight_bit",
+                    "hops",
+                    "has_date",
+                    "has_message_id",
+                    "message_id",
+                )
             }
         )
         self.contents.append(b"".join(self.pieces) + content.joined(b""))
