@@ -19,6 +19,12 @@ def corpus(name: str) -> Path:
     return folder
 
 
+def crlf(text: bytes) -> bytes:
+    """Line ends as they travel, also behind the last line. A bare CR stays."""
+    lines = re.sub(rb"\r?\n", b"\r\n", text)
+    return lines if not lines or lines.endswith(b"\r\n") else lines + b"\r\n"
+
+
 #: No message but a binary container (OLE) with bare CRs in it: every server of ours refuses it.
 NO_MESSAGE = "mail_outlook_1"
 
@@ -28,8 +34,7 @@ def sendable_messages() -> dict[str, bytes]:
     found = {}
     for path in sorted(corpus("eml").rglob("*")):
         if path.is_file() and not path.name.startswith("LICENSE") and path.name != NO_MESSAGE:
-            content = re.sub(rb"\r?\n", b"\r\n", path.read_bytes())
-            found[path.name] = content if content.endswith(b"\r\n") else content + b"\r\n"
+            found[path.name] = crlf(path.read_bytes())
     assert len(found) > 80, "the corpus has shrunk"
     return found
 
@@ -37,6 +42,6 @@ def sendable_messages() -> dict[str, bytes]:
 def mbox_messages() -> list[bytes]:
     """Corpus ``pop3-mbox``, in its order, with CRLF line ends."""
     with closing(mailbox.mbox(corpus("pop3-mbox") / "imaptest-default.mbox", create=False)) as box:
-        found = [re.sub(rb"\r?\n", b"\r\n", box.get_bytes(key)) for key in box.iterkeys()]
+        found = [crlf(box.get_bytes(key)) for key in box.iterkeys()]
     assert len(found) > 4, "the corpus has shrunk"
     return found

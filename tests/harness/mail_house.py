@@ -57,12 +57,6 @@ def below_trace(message: bytes) -> bytes:
     return message[head.end() :]
 
 
-def crlf(text: bytes) -> bytes:
-    """Line ends as they travel, also behind the last line. A bare CR stays."""
-    lines = re.sub(rb"\r?\n", b"\r\n", text)
-    return lines if not lines or lines.endswith(b"\r\n") else lines + b"\r\n"
-
-
 class MailHouse(MtaServer):
     """``MailHouse(directory).start()``; ``people``: address → password."""
 
