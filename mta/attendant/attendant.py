@@ -15,6 +15,7 @@ from typing import Any
 import msgspec
 
 from mta import __version__
+from mta.attendant.cage import Cage
 from mta.attendant.fanout import Fanout
 from mta.attendant.listeners import Place
 from mta.attendant.notify import Notifier
@@ -73,6 +74,7 @@ class Attendant:
         self._parked = ParkedListeners(config.hostname)
         self._supervisor = Supervisor(clock, say, self._park, lambda service: self._parked.release(service.name))
         self._prober = Prober(self._greeting_places, self._supervisor.on_ill, Random())
+        self._cage = Cage(prepared.listeners, self.ask, say, clock)
         self.fanout = Fanout(self._shards, self._ask, clock.now_ms)
 
     async def run(self) -> None:
@@ -121,6 +123,7 @@ class Attendant:
             "retry_at": None,
         }
         services = [attendant, *(service.shown() for service in self._supervisor.services.values())]
+        services += self._cage.status()
         bound = sorted(pair for group in self._prepared.listeners.values() for pair in group.addresses())
         listeners = [{"protocol": self._config.listener[n].protocol, "address": address} for n, address in bound]
         return {
@@ -148,6 +151,7 @@ class Attendant:
                 Sample(SERVICE_RESTARTS, labels, service.restarts),
                 Sample(PROBE_FAILURES, labels, self._prober.failures.get(service.name, 0)),
             ]
+        samples += self._cage.samples()
         return render(self._metrics, [*samples, Sample(BUILD_INFO, {"version": __version__}, 1)])
 
     async def act(self, name: str, action: str) -> None:
@@ -262,6 +266,7 @@ class Attendant:
                 self._say(f"{service.name} does not run: {service.reason or service.state}; see `mta status`")
         self._say("ready")
         self._notifier.ready()
+        self._cage.open(self._config)
 
     async def _tick(self) -> None:
         """Supervision and the service manager's watchdog share one beat."""
@@ -277,6 +282,7 @@ class Attendant:
     async def _drain(self) -> None:
         self._notifier.stopping()
         self._say("draining")
+        self._cage.close()
         await self._supervisor.drain_all(self._config.drain_timeout)
         self._say("stopped")
 
@@ -295,6 +301,7 @@ class Attendant:
             for name in list(self._supervisor.services):
                 if not self._stopping.is_set():
                     await self._restart_for_reload(name)
+            self._cage.open(self._config)
             self._say("reload: done")
         except ConfigError as e:
             for finding in e.findings:

@@ -76,7 +76,7 @@ class Prober:
                 async for _ in service.channel.request("probe", {}, 0):
                     pass
         except TimeoutError:
-            return f"it has not answered within {PROBE_LIMIT:.0f} s"
+            return f"it has not answered within {PROBE_LIMIT:g} s"
         except MtaError as e:
             return str(e)
         return await self._greetings(self._places(service))
@@ -88,7 +88,7 @@ class Prober:
                 async with asyncio.timeout(PROBE_LIMIT):
                     greeting = await greeting_of(place)
             except TimeoutError:
-                return f"{protocol} at {where}: no greeting within {PROBE_LIMIT:.0f} s"
+                return f"{protocol} at {where}: no greeting within {PROBE_LIMIT:g} s"
             except OSError as e:
                 return f"{protocol} at {where}: {e.strerror or e}"
             if not greeting:
