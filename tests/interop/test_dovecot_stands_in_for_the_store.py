@@ -71,7 +71,7 @@ def test_dovecot_stopped_and_started_again_gets_what_waited(house, dovecot) -> N
 #: What Dovecot writes above a message; without Delivered-To when one transaction has several recipients.
 DOVECOTS = re.compile(
     rb"\AReturn-Path: <[^\r\n]*>\r\n(?:Delivered-To: [^\r\n]+\r\n)?"
-    rb"Received: from hermes\.example [^\r\n]*\r\n(?:\t[^\r\n]*\r\n)+"
+    rb"Received: from hermes\.example[^\r\n]*\r\n(?:\t[^\r\n]*\r\n)+"
 )
 OURS = re.compile(rb"\AReceived: from client\.example [^\r\n]*\r\n(?:\t[^\r\n]*\r\n)+")
 
