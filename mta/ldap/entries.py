@@ -5,49 +5,124 @@ Never does: search. A name leads with the mail address: it is unique in the dire
 """
 
 import datetime
-import sys
 from collections.abc import Iterable, Sequence
-from typing import Final
+from functools import lru_cache
+from typing import Final, Protocol
 
 from mta import __version__
-from mta.directory.addresses import fold
+from mta.directory.addresses import fold as fold_address
 from mta.directory.protocol import Person, Resolution
 from mta.ldap.messages import MANAGE_DSA_IT, PAGED_RESULTS, START_TLS, WHO_AM_I
 from mta.ldap.names import escape
-from mta.ldap.schema import attribute, attribute_types, fold_as, object_classes
+from mta.ldap.schema import ATTRIBUTES, attribute, attribute_types, fold_as, object_classes
 
 SUBSCHEMA: Final = "cn=Subschema"
 PEOPLE: Final = "ou=people"
 LISTS: Final = "ou=lists"
 #: All operational attributes with "+" (RFC 3673), and filters that are true or false of everything (RFC 4526).
 _FEATURES: Final = ("1.3.6.1.4.1.4203.1.5.1", "1.3.6.1.4.1.4203.1.5.3")
+_PERSON: Final = ("top", "person", "organizationalPerson", "inetOrgPerson")
+_KINDS: Final = {known.name: known for known in ATTRIBUTES}
+#: Attributes whose values are hardly ever those of somebody else.
+_PERSONAL: Final = frozenset(("cn", "sn", "givenName", "displayName", "mail", "uid", "telephoneNumber"))
 
 Values = tuple[str, ...]
-#: Folded values that many entries share are kept once.
-_shared: dict[Values, Values] = {}
-_PERSON: Final = ("top", "person", "organizationalPerson", "inetOrgPerson")
 
 
-class Entry:
-    """``values``: by attribute, in the order in which they are shown. ``order``: its place among its siblings, which
-    survives a change of the directory. ``person``: whom it shows, None: nobody."""
+class Entry(Protocol):
+    """``values``: by attribute, in the order in which they are shown; ``folded``: for comparing. ``order``: its place
+    among its siblings, which survives a change of the directory."""
 
-    __slots__ = ("folded", "name", "order", "person", "values")
+    @property
+    def name(self) -> str: ...
 
-    def __init__(
-        self, name: str, values: dict[str, Values], order: int | str = 0, person: Person | None = None
-    ) -> None:
+    @property
+    def values(self) -> dict[str, Values]: ...
+
+    @property
+    def folded(self) -> dict[str, Values]: ...
+
+    @property
+    def order(self) -> int | str: ...
+
+
+class FixedEntry:
+    """One of the few that are no person."""
+
+    __slots__ = ("folded", "name", "order", "values")
+
+    def __init__(self, name: str, values: dict[str, Values], order: int | str = 0) -> None:
         self.name = name
         self.values = values
         self.order = order
+        self.folded = {kind: _fold_values(kind, held) for kind, held in values.items()}
+
+
+class PersonEntry:
+    """One of many. What is shown is made when it is shown: of those that are compared few are found."""
+
+    __slots__ = ("base", "folded", "person")
+
+    def __init__(self, person: Person, base: str) -> None:
         self.person = person
-        self.folded = {sys.intern(kind): _fold_values(kind, held) for kind, held in values.items()}
+        self.base = base
+        self.folded = {kind: _fold_values(kind, held) for kind, held in self.values.items()}
+
+    @property
+    def order(self) -> int:
+        return self.person.id
+
+    @property
+    def name(self) -> str:
+        return f"mail={escape(self.person.address)},{PEOPLE},{self.base}"
+
+    @property
+    def values(self) -> dict[str, Values]:
+        """inetOrgPerson. Its schema wants cn and sn, so who has no name gets them from the address."""
+        person = self.person
+        user, _, domain = person.address.rpartition("@")
+        name = person.display_name or f"{person.given_name} {person.surname}".strip() or user
+        values: dict[str, Values] = {
+            "objectClass": _PERSON,
+            "cn": (name,),
+            "sn": (person.surname or name.rpartition(" ")[2],),
+            "givenName": (person.given_name,),
+            "displayName": (name,),
+            "mail": (person.address, *person.further),
+            "uid": (user,),
+            "title": (person.title,),
+            "ou": (person.department,),
+            "departmentNumber": (person.department,),
+            "telephoneNumber": (person.phone,),
+            "o": (domain,),
+            "structuralObjectClass": _PERSON[-1:],
+            "subschemaSubentry": (SUBSCHEMA,),
+            "createTimestamp": _moment(person.created // 1000),
+            "modifyTimestamp": _moment(person.changed // 1000),
+        }
+        return {kind: held for kind, held in values.items() if held[0]}
 
 
 def _fold_values(kind: str, values: Values) -> Values:
-    known = attribute(kind)
-    folded = tuple(fold_as(known, value) for value in values) if known is not None else ()
-    return values if folded == values else folded
+    """Of what many entries have alike, such as classes and departments, they share one."""
+    if kind in _PERSONAL:
+        known = _KINDS[kind]
+        return tuple([fold_as(known, value) for value in values])
+    return _fold_common(kind, values)
+
+
+@lru_cache(10_000)
+def _fold_common(kind: str, values: Values) -> Values:
+    known = _KINDS[kind]
+    return tuple(fold_as(known, value) for value in values)
+
+
+@lru_cache(10_000)
+def _moment(seconds: int) -> Values:
+    """Generalized time; "" when it is not known."""
+    if seconds <= 0:
+        return ("",)
+    return (datetime.datetime.fromtimestamp(seconds, datetime.UTC).strftime("%Y%m%d%H%M%SZ"),)
 
 
 def show(entry: Entry, wanted: Sequence[str] = (), *, types_only: bool = False) -> list[tuple[str, Values]]:
@@ -55,46 +130,19 @@ def show(entry: Entry, wanted: Sequence[str] = (), *, types_only: bool = False) 
     users, ``+``: operational ones, ``1.1``: none. Unknown ones are passed over."""
     everything = not wanted or "*" in wanted
     operational = "+" in wanted
-    named = {found.name for found in map(attribute, wanted) if found is not None} if wanted else set()
+    named = {found.name for found in map(attribute, wanted) if found is not None}
     chosen = []
     for kind, values in entry.values.items():
-        known = attribute(kind)
-        if kind in named or (everything if known is None or known.shown else operational):
+        known = _KINDS[kind]
+        if kind in named or (known.shown and everything) or (known.operational and operational):
             chosen.append((kind, () if types_only else values))
     return chosen
 
 
-def person_entry(person: Person, base: str) -> Entry:
-    """inetOrgPerson. Its schema wants cn and sn, so a person without a name gets them from the address."""
-    address = person.address
-    user, _, domain = address.rpartition("@")
-    name = person.display_name or " ".join(filter(None, (person.given_name, person.surname))) or user
-    values: dict[str, Values] = {
-        "objectClass": _PERSON,
-        "cn": (name,),
-        "sn": (person.surname or name.split()[-1],),
-        "givenName": (person.given_name,),
-        "displayName": (name,),
-        "mail": tuple(dict.fromkeys((address, *person.further))),
-        "uid": (user,),
-        "title": (person.title,),
-        "ou": (person.department,),
-        "departmentNumber": (person.department,),
-        "telephoneNumber": (person.phone,),
-        "o": (domain,),
-        "structuralObjectClass": ("inetOrgPerson",),
-        "subschemaSubentry": (SUBSCHEMA,),
-        "createTimestamp": (_moment(person.created),),
-        "modifyTimestamp": (_moment(person.changed),),
-    }
-    held = {kind: _once(texts) for kind, texts in values.items() if texts[0]}
-    return Entry(f"mail={escape(address)},{PEOPLE},{base}", held, person.id, person)
-
-
-def list_entry(found: Resolution, base: str) -> Entry:
+def list_entry(found: Resolution, base: str) -> FixedEntry:
     """A list to write to. Who is on it is not shown: SMTP does not tell either."""
     user = found.address.rpartition("@")[0]
-    values: dict[str, Values] = {
+    values = {
         "objectClass": ("top", "groupOfNames", "extensibleObject"),
         "cn": (user,),
         "displayName": (user,),
@@ -102,11 +150,10 @@ def list_entry(found: Resolution, base: str) -> Entry:
         "structuralObjectClass": ("groupOfNames",),
         "subschemaSubentry": (SUBSCHEMA,),
     }
-    held = {kind: _once(texts) for kind, texts in values.items()}
-    return Entry(f"mail={escape(found.address)},{LISTS},{base}", held, fold(found.address))
+    return FixedEntry(f"mail={escape(found.address)},{LISTS},{base}", values, fold_address(found.address))
 
 
-def domain_entry(domain: str, order: int) -> Entry:
+def domain_entry(domain: str, order: int) -> FixedEntry:
     """The naming context of a domain."""
     values = {
         "objectClass": ("top", "domain"),
@@ -115,10 +162,10 @@ def domain_entry(domain: str, order: int) -> Entry:
         "structuralObjectClass": ("domain",),
         "subschemaSubentry": (SUBSCHEMA,),
     }
-    return Entry(base_of(domain), values, order)
+    return FixedEntry(base_of(domain), values, order)
 
 
-def unit_entry(unit: str, base: str, order: int) -> Entry:
+def unit_entry(unit: str, base: str, order: int) -> FixedEntry:
     """``ou=people`` or ``ou=lists`` below a base."""
     values = {
         "objectClass": ("top", "organizationalUnit"),
@@ -126,12 +173,12 @@ def unit_entry(unit: str, base: str, order: int) -> Entry:
         "structuralObjectClass": ("organizationalUnit",),
         "subschemaSubentry": (SUBSCHEMA,),
     }
-    return Entry(f"{unit},{base}", values, order)
+    return FixedEntry(f"{unit},{base}", values, order)
 
 
-def root_entry(bases: Iterable[str], *, tls_offered: bool) -> Entry:
+def root_entry(bases: Iterable[str], *, tls_offered: bool) -> FixedEntry:
     """The rootDSE."""
-    return Entry(
+    return FixedEntry(
         "",
         {
             "objectClass": ("top",),
@@ -147,8 +194,8 @@ def root_entry(bases: Iterable[str], *, tls_offered: bool) -> Entry:
     )
 
 
-def subschema_entry() -> Entry:
-    return Entry(
+def subschema_entry() -> FixedEntry:
+    return FixedEntry(
         SUBSCHEMA,
         {
             "objectClass": ("top", "subschema", "extensibleObject"),
@@ -162,17 +209,3 @@ def subschema_entry() -> Entry:
 def base_of(domain: str) -> str:
     """``dc=minasi,dc=example``."""
     return ",".join(f"dc={escape(label)}" for label in domain.split("."))
-
-
-def _once(values: Values) -> Values:
-    """The same object for the same values where many entries have them: classes, departments, organizations."""
-    if len(_shared) > 10_000:
-        _shared.clear()
-    return _shared.setdefault(values, values)
-
-
-def _moment(ms: int) -> str:
-    """Generalized time; "" when it is not known."""
-    if ms <= 0:
-        return ""
-    return datetime.datetime.fromtimestamp(ms // 1000, datetime.UTC).strftime("%Y%m%d%H%M%SZ")

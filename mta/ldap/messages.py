@@ -10,7 +10,7 @@ from typing import Any, Final, NamedTuple
 
 import asn1tools
 
-#: Octets of one request, its head included. A filter as long as a screen takes one; nothing to an address book is larger.
+#: Octets of one request, its head included. The longest filters of clients take 1 KiB.
 MESSAGE_SIZE: Final = 65_536
 #: Levels of elements within elements, and elements, in one request.
 NESTING: Final = 32

@@ -22,14 +22,17 @@ class BadName(Exception):
 
 def escape(value: str) -> str:
     """``value`` as it stands in a name."""
-    text = _SPECIAL.sub(
-        lambda hit: f"\\{ord(hit[0]):02X}" if hit[0] < " " or hit[0] == "\x7f" else "\\" + hit[0], value
-    )
+    text = _SPECIAL.sub(_escaped, value)
     if text[:1] in (" ", "#"):
         text = "\\" + text
     if len(value) > 1 and value.endswith(" "):
         text = text[:-1] + "\\ "
     return text
+
+
+def _escaped(hit: re.Match[str]) -> str:
+    sign = hit[0]
+    return f"\\{ord(sign):02X}" if sign < " " or sign == "\x7f" else "\\" + sign
 
 
 def key(name: str) -> Key:

@@ -11,7 +11,8 @@ from typing import Final, Literal, NamedTuple
 
 
 class Attribute(NamedTuple):
-    """``kind``: how values are written and compared. ``shown``: it comes when all user attributes are asked for."""
+    """``kind``: how values are written and compared. ``shown``: it comes when all attributes of users are asked for
+    (``*``), ``operational``: when all operational ones are (``+``)."""
 
     name: str
     oid: str
@@ -19,6 +20,7 @@ class Attribute(NamedTuple):
     kind: Literal["text", "ascii", "phone", "oid", "name", "time", "number", "schema"] = "text"
     single: bool = False
     shown: bool = True
+    operational: bool = False
 
 
 class ObjectClass(NamedTuple):
@@ -45,20 +47,20 @@ ATTRIBUTES: Final = (
     Attribute("o", "2.5.4.10", ("organizationName",)),
     Attribute("dc", "0.9.2342.19200300.100.1.25", ("domainComponent",), "ascii", single=True),
     Attribute("member", "2.5.4.31", kind="name"),
-    Attribute("createTimestamp", "2.5.18.1", kind="time", single=True, shown=False),
-    Attribute("modifyTimestamp", "2.5.18.2", kind="time", single=True, shown=False),
-    Attribute("structuralObjectClass", "2.5.21.9", kind="oid", single=True, shown=False),
-    Attribute("subschemaSubentry", "2.5.18.10", kind="name", single=True, shown=False),
+    Attribute("createTimestamp", "2.5.18.1", kind="time", single=True, shown=False, operational=True),
+    Attribute("modifyTimestamp", "2.5.18.2", kind="time", single=True, shown=False, operational=True),
+    Attribute("structuralObjectClass", "2.5.21.9", kind="oid", single=True, shown=False, operational=True),
+    Attribute("subschemaSubentry", "2.5.18.10", kind="name", single=True, shown=False, operational=True),
     # Of the rootDSE and the subschema. They are operational, and shown all the same where they are the whole entry.
-    Attribute("namingContexts", "1.3.6.1.4.1.1466.101.120.5", kind="name"),
-    Attribute("supportedControl", "1.3.6.1.4.1.1466.101.120.13", kind="oid"),
-    Attribute("supportedExtension", "1.3.6.1.4.1.1466.101.120.7", kind="oid"),
-    Attribute("supportedFeatures", "1.3.6.1.4.1.4203.1.3.5", kind="oid"),
-    Attribute("supportedLDAPVersion", "1.3.6.1.4.1.1466.101.120.15", kind="number"),
-    Attribute("vendorName", "1.3.6.1.1.4", single=True),
-    Attribute("vendorVersion", "1.3.6.1.1.5", single=True),
-    Attribute("attributeTypes", "2.5.21.5", kind="schema"),
-    Attribute("objectClasses", "2.5.21.6", kind="schema"),
+    Attribute("namingContexts", "1.3.6.1.4.1.1466.101.120.5", kind="name", operational=True),
+    Attribute("supportedControl", "1.3.6.1.4.1.1466.101.120.13", kind="oid", operational=True),
+    Attribute("supportedExtension", "1.3.6.1.4.1.1466.101.120.7", kind="oid", operational=True),
+    Attribute("supportedFeatures", "1.3.6.1.4.1.4203.1.3.5", kind="oid", operational=True),
+    Attribute("supportedLDAPVersion", "1.3.6.1.4.1.1466.101.120.15", kind="number", operational=True),
+    Attribute("vendorName", "1.3.6.1.1.4", single=True, operational=True),
+    Attribute("vendorVersion", "1.3.6.1.1.5", single=True, operational=True),
+    Attribute("attributeTypes", "2.5.21.5", kind="schema", operational=True),
+    Attribute("objectClasses", "2.5.21.6", kind="schema", operational=True),
 )
 
 _NAMED: Final = {
@@ -161,7 +163,7 @@ def attribute_types() -> Iterator[str]:
         parts += ["SUBSTR", substrings] if substrings else []
         parts += ["SYNTAX", syntax]
         parts += ["SINGLE-VALUE"] if kind.single else []
-        parts += [] if kind.shown else ["NO-USER-MODIFICATION", "USAGE", "directoryOperation"]
+        parts += ["NO-USER-MODIFICATION", "USAGE", "directoryOperation"] if kind.operational else []
         yield f"( {' '.join(parts)} )"
 
 

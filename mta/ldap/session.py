@@ -22,6 +22,7 @@ from mta.ldap.search import Limits, compare, paging_of, read_query, search
 
 #: Searches of one connection that may run at the same time.
 RUNNING: Final = 16
+_SUBSCHEMA: Final = key(SUBSCHEMA)
 #: Requests that one ``go_on`` reads.
 _REQUESTS: Final = 8
 
@@ -251,6 +252,9 @@ class LdapSession:
         else:
             try:
                 query = read_query(number, body, base, paging_of(message.controls))
+            except BadMessage as error:
+                self._refuse(message, messages.PROTOCOL_ERROR, str(error))
+                return
             except FilterTooLarge:
                 self._refuse(message, messages.ADMIN_LIMIT_EXCEEDED, "the filter is too deep or too long")
                 return
@@ -297,4 +301,4 @@ def _is_about_us(message: Message, base: Key | None = None) -> bool:
     """Whether it reads the rootDSE or the subschema, which everybody may."""
     if message.kind != "searchRequest" or message.body["scope"] != BASE:
         return False
-    return message.body["base"] == b"" or base == key(SUBSCHEMA)
+    return message.body["base"] == b"" or base == _SUBSCHEMA

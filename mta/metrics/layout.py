@@ -29,17 +29,18 @@ DNS_COALESCED: Final = 15
 DNS_REFRESH: Final = 16
 DNS_ERROR: Final = 17
 LOG_LOST: Final = 18
+LDAP_SEARCHES: Final = 19
 
 # Gauges: go up and down, belong to the living process, and leave with it.
-CONNECTIONS_IN: Final = 19
-CONNECTIONS_OUT: Final = 20
-QUEUE_SCHEDULED: Final = 21
-QUEUE_READY: Final = 22
-QUEUE_INFLIGHT: Final = 23
-QUEUE_HELD: Final = 24
-QUEUE_OLDEST_MS: Final = 25
-LEDGER_DRIFT: Final = 26
-SPOOL_FREE: Final = 27
+CONNECTIONS_IN: Final = 20
+CONNECTIONS_OUT: Final = 21
+QUEUE_SCHEDULED: Final = 22
+QUEUE_READY: Final = 23
+QUEUE_INFLIGHT: Final = 24
+QUEUE_HELD: Final = 25
+QUEUE_OLDEST_MS: Final = 26
+LEDGER_DRIFT: Final = 27
+SPOOL_FREE: Final = 28
 
 #: Upper bounds in seconds: a fast disk commits in 0.1 ms, a sick one takes seconds.
 COMMIT_SECONDS_BOUNDS: Final = (
@@ -52,7 +53,7 @@ DELIVERY_SECONDS_BOUNDS: Final = (
 )  # fmt: skip
 
 # Histograms: buckets, one more for the rest, sum, count.
-COMMIT_SECONDS: Final = 28
+COMMIT_SECONDS: Final = 29
 COMMIT_MESSAGES: Final = COMMIT_SECONDS + len(COMMIT_SECONDS_BOUNDS) + 3
 DELIVERY_SECONDS: Final = COMMIT_MESSAGES + len(COMMIT_MESSAGES_BOUNDS) + 3
 SLOTS: Final = DELIVERY_SECONDS + len(DELIVERY_SECONDS_BOUNDS) + 3
@@ -111,6 +112,7 @@ METRICS: Final = (
         },
         "result",
     ),
+    Metric("mta_ldap_searches_total", "counter", "Searches of the address book.", {"": LDAP_SEARCHES}),
     Metric("mta_log_lost_total", "counter", "Event records that could not be written.", {"": LOG_LOST}),
     Metric(
         "mta_connections", "gauge", "Open connections.", {"in": CONNECTIONS_IN, "out": CONNECTIONS_OUT}, "direction"
