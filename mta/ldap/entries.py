@@ -81,7 +81,7 @@ class PersonEntry:
         """inetOrgPerson. Its schema wants cn and sn, so who has no name gets them from the address."""
         person = self.person
         user, _, domain = person.address.rpartition("@")
-        name = person.display_name or f"{person.given_name} {person.surname}".strip() or user
+        name = (person.display_name or f"{person.given_name} {person.surname}").strip() or user
         values: dict[str, Values] = {
             "objectClass": _PERSON,
             "cn": (name,),

@@ -18,7 +18,7 @@ ELEMENTS: Final = 2_048
 #: RFC 4511 §4.1.1: ids are up to this; 0 is for what nobody asked for.
 MAX_INT: Final = 2**31 - 1
 
-_MODULE: Final = """
+MODULE: Final = """
 Ldap DEFINITIONS IMPLICIT TAGS EXTENSIBILITY IMPLIED ::= BEGIN
 
 Message ::= SEQUENCE {
@@ -94,7 +94,7 @@ Paging ::= SEQUENCE { size INTEGER, cookie OCTET STRING }
 END
 """
 
-_codec: Final = asn1tools.compile_string(_MODULE, "ber")
+CODEC: Final = asn1tools.compile_string(MODULE, "ber")
 
 #: A filter as it came: (kind, what belongs to it); kind is None for one that we do not know.
 RawFilter = tuple[str | None, Any]
@@ -220,7 +220,7 @@ def decode(octets: bytes) -> Message:
     """One whole message. Raises BadMessage; ``kind`` is "" for an operation that nobody knows."""
     check_form(octets)
     try:
-        whole = _codec.decode("Message", octets)
+        whole = CODEC.decode("Message", octets)
     except asn1tools.DecodeError:
         raise BadMessage("a request that is not as RFC 4511 wants it") from None
     number = whole["number"]
@@ -239,7 +239,7 @@ def decode_paging(value: bytes | None) -> tuple[int, bytes]:
     octets = value or b""
     check_form(octets)
     try:
-        paging = _codec.decode("Paging", octets)
+        paging = CODEC.decode("Paging", octets)
     except asn1tools.DecodeError:
         raise BadMessage("a control that is not as RFC 2696 wants it") from None
     if not 0 <= paging["size"] <= MAX_INT:
@@ -258,7 +258,7 @@ def search_done(number: int, code: int, text: str = "", matched: str = "", cooki
     body = {"code": code, "matched": matched.encode(), "text": text.encode()}
     message: dict[str, Any] = {"number": number, "operation": ("searchDone", body)}
     if cookie is not None:
-        value = _codec.encode("Paging", {"size": 0, "cookie": cookie})
+        value = CODEC.encode("Paging", {"size": 0, "cookie": cookie})
         message["controls"] = [{"type": PAGED_RESULTS.encode(), "value": value}]
     return _encode(message)
 
@@ -286,4 +286,4 @@ def notice(code: int, text: str) -> bytes:
 
 
 def _encode(message: dict[str, Any]) -> bytes:
-    return bytes(_codec.encode("Message", message))
+    return bytes(CODEC.encode("Message", message))

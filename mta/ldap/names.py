@@ -13,7 +13,8 @@ Key = tuple[tuple[tuple[str, str], ...], ...]
 
 _TYPE: Final = re.compile(r" *(?:oid\.)?([A-Za-z][A-Za-z0-9-]*|[0-9]+(?:\.[0-9]+)*) *= *", re.IGNORECASE)
 _PIECE: Final = re.compile(r"\\([0-9A-Fa-f]{2})|\\([ \"#+,;<=>\\])|([^\\\"+,;<>\x00]+)")
-_SPECIAL: Final = re.compile(r'[\\"+,;<>=\x00-\x1f\x7f]')
+#: A sharp sign must be escaped at the beginning only; some readers want it everywhere.
+_SPECIAL: Final = re.compile(r'[\\"#+,;<>=\x00-\x1f\x7f]')
 
 
 class BadName(Exception):
@@ -23,7 +24,7 @@ class BadName(Exception):
 def escape(value: str) -> str:
     """``value`` as it stands in a name."""
     text = _SPECIAL.sub(_escaped, value)
-    if text[:1] in (" ", "#"):
+    if text.startswith(" "):
         text = "\\" + text
     if len(value) > 1 and value.endswith(" "):
         text = text[:-1] + "\\ "

@@ -179,8 +179,8 @@ class LdapConnection(asyncio.Protocol):
                 self.transport.resume_reading()
 
     async def _start_tls(self) -> None:
-        """The handshake. It fails as connections do, and is nobody's bug. What comes from here on was encrypted, and may
-        come before we hear that the handshake is done."""
+        """The handshake. It fails as connections do, and is nobody's bug. What comes from here on was encrypted, and
+        may come before we hear that the handshake is done."""
         loop = asyncio.get_running_loop()
         context = self._context
         assert context is not None, "a session offers TLS only where there is a context"

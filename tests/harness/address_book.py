@@ -93,7 +93,7 @@ class AddressBook:
             self._config,
             self.writer.reading,
             self._verified,
-            {index: self._context for index in (STARTTLS, REQUIRED, IMPLICIT)},
+            dict.fromkeys((STARTTLS, REQUIRED, IMPLICIT), self._context),
             self.counters,
             SystemClock(),
         )
