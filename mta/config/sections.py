@@ -112,8 +112,9 @@ class Store(Section, frozen=True):
 
 class Login(Section, frozen=True):
     """Passwords, whatever the protocol. ``checks``: passwords that are verified at the same time, each for some 50 ms
-    of a core. ``failures``: wrong passwords of one address before its answers come late, and how fast they are
-    forgotten. ``remember``: for how long a right one need not be computed again."""
+    of a core. ``failures``: wrong passwords of one address before its answers come late (a minute's worth at once), and
+    how fast they are forgotten; 0: they never come late. ``remember``: for how long a right one need not be computed
+    again."""
 
     checks: Count = 2
     failures: Rate = 10 / 60

@@ -25,7 +25,7 @@ NUMBERS: Final = 10_000
 #: How a local part of ours may not begin: other programs take these for options, programs, files and lists of files.
 _HOSTILE_START: Final = ("-", "|", "~", "/", ":")
 _HOSTILE: Final = ("..", "/", "\\")
-_NOT_ATEXT = re.compile(r"[^a-z0-9!#$%&'*+=?^_`{|}~-]+", re.ASCII)
+_NOT_PLAIN = re.compile(r"[^a-z0-9_-]+", re.ASCII)
 _DOT_STRING = re.compile(r"[^\s\"(),.:;<>@\[\\\]\x00-\x1f]+(?:\.[^\s\"(),.:;<>@\[\\\]\x00-\x1f]+)*")
 _UMLAUTS = str.maketrans({"ä": "ae", "ö": "oe", "ü": "ue", "ß": "ss", "æ": "ae", "ø": "oe", "å": "aa", "œ": "oe"})
 _UMLAUTS.update(str.maketrans({"ł": "l", "đ": "d", "ð": "d", "þ": "th", "ı": "i"}))
@@ -64,7 +64,8 @@ def target(text: str) -> str:
     if len(local.encode()) > LOCAL_PART_LIMIT:
         raise BadAddress(f"{_shown(text)}: its local part is longer than {LOCAL_PART_LIMIT} octets")
     # The syntax of octets above 127 (RFC 6531) is that of letters.
-    if parse_path(b"<%s>" % re.sub(rb"[\x80-\xff]", b"x", address.encode())) is None:
+    path = parse_path(b"<%s>" % re.sub(rb"[\x80-\xff]", b"x", address.encode()))
+    if path is None or len(path.mailbox) != len(address.encode()):  # shorter: there was a source route
         raise BadAddress(f"{_shown(text)} is not an address such as mark@minasi.example")
     return f"{_unquoted(local)}@{domain if domain.startswith('[') else domain.lower()}"
 
@@ -113,8 +114,8 @@ def plain(name: str) -> str:
     such letters vanishes."""
     composed = unicodedata.normalize("NFC", name).lower().translate(_UMLAUTS)
     letters = "".join(c for c in unicodedata.normalize("NFKD", composed) if not unicodedata.combining(c))
-    words = (_NOT_ATEXT.sub("", word.encode("ascii", "ignore").decode()) for word in re.split(r"[\s.]+", letters))
-    return ".".join(word.replace("'", "").replace("`", "") for word in words if word)
+    words = (_NOT_PLAIN.sub("", word).strip("-") for word in re.split(r"[\s.]+", letters))
+    return ".".join(word for word in words if word)
 
 
 def _caseless(text: str) -> str:

@@ -4,6 +4,7 @@ Owns: what may be changed how, and that all tables agree. Never does: begin, com
 transaction is ``DirectoryWriter``'s, which calls each verb in a transaction of its own within it.
 """
 
+import os
 import unicodedata
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Final
@@ -48,6 +49,10 @@ class Changes:
         self._txn = txn
         self._now = now
         self._entry, self._group, self._person, self._secret, self._word, self._meta = (db[n] for n in tables.NAMES)
+
+    def make_key(self) -> None:
+        """The directory's random key, once for its whole life."""
+        self._txn.put(tables.RANDOM_KEY, os.urandom(32), db=self._meta, overwrite=False)
 
     # People
 
@@ -98,12 +103,15 @@ class Changes:
     def set_credentials(self, number: int, credentials: Credentials) -> Credentials:
         """Its version is made here: above that of the ones before, so that no cache takes old for new."""
         self._load(number)
-        key = tables.id_key(number)
-        value = self._txn.get(key, db=self._secret)
-        last = tables.decode_credentials(value).version if value is not None else 0
+        before = self.credentials(number)
+        last = before.version if before is not None else 0
         kept = Credentials(credentials.argon2, credentials.scram, max(last + 1, credentials.version))
-        self._txn.put(key, tables.encode_credentials(kept), db=self._secret)
+        self._txn.put(tables.id_key(number), tables.encode_credentials(kept), db=self._secret)
         return kept
+
+    def credentials(self, number: int) -> Credentials | None:
+        value = self._txn.get(tables.id_key(number), db=self._secret)
+        return tables.decode_credentials(value) if value is not None else None
 
     def number_of(self, address: str) -> int:
         """The id of the person whose own or further address it is. Raises NoEntry."""

@@ -62,6 +62,9 @@ class DirectoryReader:
     def credentials(self, number: int) -> Credentials | None:
         return self._now().credentials(number)
 
+    def key(self) -> bytes:
+        return self._now().key()
+
     def close(self) -> None:
         """Lets the files go; the next verb opens them again."""
         if self._reading is not None:

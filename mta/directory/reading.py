@@ -13,7 +13,8 @@ import msgspec
 
 from mta.directory import tables
 from mta.directory.addresses import fold
-from mta.directory.protocol import Credentials, DirectoryUnreadable, Kind, Person, Resolution
+from mta.directory.protocol import Credentials, DirectoryUnreadable, Person, Resolution
+from mta.directory.tables import resolution
 
 if TYPE_CHECKING:
     from lmdb import _Database
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
 SEARCH_LIMIT: Final = 20_000
 #: Tags that are tried for one address: separators in its local part beyond so many count as part of the name.
 TAGS: Final = 8
-KINDS: Final[tuple[Kind, Kind, Kind]] = ("mailbox", "alias", "list")
 _POSTMASTER: Final = "postmaster"
 
 
@@ -50,7 +50,7 @@ class Reading:
             with self._env.begin(db=self._entry) as txn:
                 value = txn.get(key)
                 if value is not None:
-                    return _resolution(value, "")
+                    return resolution(tables.decode_entry(value), "")
                 return self._by_tag(txn, key) or self._by_domain(txn, key)
         except (lmdb.Error, msgspec.MsgspecError) as error:
             raise self._unreadable(error) from error
@@ -66,7 +66,7 @@ class Reading:
                 return None
             value = txn.get(f"{local[:end]}@{domain}".encode("utf-8", "surrogatepass"))
             if value is not None:
-                return _resolution(value, local[end + 1 :])
+                return resolution(tables.decode_entry(value), local[end + 1 :])
         return None
 
     def _by_domain(self, txn: "lmdb.Transaction[bytes]", key: bytes) -> Resolution | None:
@@ -75,7 +75,7 @@ class Reading:
         if name == _POSTMASTER and self._postmaster and fold(self._postmaster) != key.decode():
             return Resolution("alias", key.decode(), targets=(self._postmaster,))
         value = txn.get(f"@{domain}".encode("utf-8", "surrogatepass")) if at else None
-        return _resolution(value, "") if value is not None else None
+        return resolution(tables.decode_entry(value), "") if value is not None else None
 
     def person(self, number: int) -> Person | None:
         with self._snapshot() as txn:
@@ -118,6 +118,10 @@ class Reading:
             value = txn.get(tables.id_key(number), db=self._secret)
             return tables.decode_credentials(value) if value is not None else None
 
+    def key(self) -> bytes:
+        with self._snapshot() as txn:
+            return txn.get(tables.RANDOM_KEY, db=self._meta) or b""
+
     # Administration
 
     def entry(self, address: str) -> Resolution | None:
@@ -125,7 +129,7 @@ class Reading:
         key = tables.address_key(address)
         with self._snapshot() as txn:
             value = txn.get(key, db=self._entry) if key else None
-            return _resolution(value, "") if value is not None else None
+            return resolution(tables.decode_entry(value), "") if value is not None else None
 
     def groups(self, kind: int, after: str, limit: int) -> list[Resolution]:
         """Aliases or lists (``tables.ALIAS``, ``tables.LIST``) in order of address, from the first one behind
@@ -139,7 +143,7 @@ class Reading:
                     value = txn.get(cursor.key()[1:], db=self._entry)
                     if value is None:
                         raise lmdb.CorruptedError("an alias or list without its entry")
-                    found.append(_resolution(value, ""))
+                    found.append(resolution(tables.decode_entry(value), ""))
                 met = cursor.next()
         return found
 
@@ -190,14 +194,9 @@ class Reading:
         return DirectoryUnreadable(f"{self._env.path()}: cannot be read: {error}; restore it from an export or a copy")
 
 
-def _resolution(value: bytes, tag: str) -> Resolution:
-    entry = tables.decode_entry(value)
-    return Resolution(KINDS[entry.kind], entry.address, entry.mailbox, tag, tuple(entry.targets), entry.owner)
-
-
 def _begins(beginning: str, words: set[str]) -> bool:
     return any(word.startswith(beginning) for word in words)
 
 
 def _by_name(person: Person) -> tuple[str, str]:
-    return fold(person.display_name or person.address), person.address
+    return tables.searchable(person.display_name or person.address), person.address

@@ -7,7 +7,7 @@ Owns: how a key or value looks on disk (format version 1), and where the files l
 ``person``   id (8, big-endian) → msgpack map of ``Person``
 ``secret``   id (8) → msgpack array of ``Credentials``
 ``word``     folded word + NUL + id (8) → nothing: for searches by the beginning of a word
-``meta``     ``next`` → the id (8) that the next person gets; it only grows
+``meta``     ``next`` → the id (8) that the next person gets; it only grows. ``key`` → 32 random octets
 """
 
 import re
@@ -20,12 +20,13 @@ from typing import Final
 import msgspec
 
 from mta.directory.addresses import fold, split
-from mta.directory.protocol import Credentials, Person, ScramKeys
+from mta.directory.protocol import Credentials, Kind, Person, Resolution, ScramKeys
 from mta.disk.environment import Layout
 
 NAMES: Final = (b"entry", b"group", b"person", b"secret", b"word", b"meta")
 LAYOUT: Final = Layout("directory", NAMES, version=1)
 NEXT_KEY: Final = b"next"
+RANDOM_KEY: Final = b"key"
 
 #: Octets of a key in LMDB.
 KEY_LIMIT: Final = 511
@@ -33,6 +34,7 @@ KEY_LIMIT: Final = 511
 WORD_LIMIT: Final = 60
 
 MAILBOX, ALIAS, LIST = 0, 1, 2
+KINDS: Final[tuple[Kind, Kind, Kind]] = ("mailbox", "alias", "list")
 
 
 class Entry(msgspec.Struct, array_like=True):
@@ -87,6 +89,11 @@ def id_of(key: bytes) -> int:
     return number
 
 
+def resolution(entry: Entry, tag: str) -> Resolution:
+    """What a look-up says of an entry."""
+    return Resolution(KINDS[entry.kind], entry.address, entry.mailbox, tag, tuple(entry.targets), entry.owner)
+
+
 def encode_credentials(credentials: Credentials) -> bytes:
     keys = credentials.scram
     scram = (keys.salt, keys.iterations, keys.stored_key, keys.server_key) if keys is not None else None
@@ -99,26 +106,28 @@ def decode_credentials(value: bytes) -> Credentials:
 
 
 def words_of(person: Person) -> set[str]:
-    """The words by which a person is found."""
+    """The words by which a person is found: of names, title and department, whole addresses, and the words of their
+    local parts; a domain alone finds nobody, since it would find everybody."""
     texts = [person.display_name, person.given_name, person.surname, person.title, person.department]
     addresses = [person.address, *person.further]
-    return set(_words(texts)) | set(_words(addresses)) | set(_words(split(address)[0] for address in addresses))
+    texts += [split(address)[0] for address in addresses]
+    return {searchable(address)[:WORD_LIMIT] for address in addresses} | set(_words(texts))
 
 
 def query_words(text: str) -> list[str]:
     """The words of a search; each must begin a word of the person."""
-    return [bare for word in _searchable(text).split() if (bare := word.strip(".,;:()<>\"'")[:WORD_LIMIT])]
+    return [bare for word in searchable(text).split() if (bare := word.strip(".,;:()<>\"'")[:WORD_LIMIT])]
 
 
 def _words(texts: Iterable[str]) -> Iterable[str]:
     """What stands between spaces, and the parts of it between all that is no letter or digit."""
     for text in texts:
-        for word in _searchable(text).split():
+        for word in searchable(text).split():
             yield word[:WORD_LIMIT]
             yield from (part[:WORD_LIMIT] for part in re.split(r"[\W_]+", word) if part)
 
 
-def _searchable(text: str) -> str:
+def searchable(text: str) -> str:
     """Without case and accents; no NUL, which ends a word in its key."""
     letters = unicodedata.normalize("NFKD", text).casefold().replace("\0", " ")
     return "".join(c for c in letters if not unicodedata.combining(c) and not "\ud800" <= c <= "\udfff")

@@ -57,7 +57,11 @@ class DirectoryWriter:
         self._tables = {name: self._files.db[name] for name in NAMES}
         self.reading: Final = Reading(self._files.env, self._tables, separator, postmaster)
         self._checked = float("-inf")
-        self.clear_dead_readers()
+        try:
+            self.run([Changes.make_key])
+        except BaseException:
+            self.close()
+            raise
 
     def change(self, job: Callable[[Changes], T]) -> T:
         """One change, on stable storage when it returns. Raises what the job raises, or StorageError."""

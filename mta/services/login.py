@@ -1,0 +1,380 @@
+"""Who may log in: the check of names and passwords for every protocol, beside the loop.
+
+Owns: the threads in which passwords are computed, whose turn it is, what is remembered, and that failures cost the one
+who fails. Never does: speak a protocol (``policy/sasl.py`` and the sessions do), or write to the directory.
+
+* A check takes 30 ms of a core. At most ``login.checks`` run at once; the others wait, so many of one client
+  (``CLIENT_LIMIT``) and in all (``WAITING_LIMIT``), and beyond that the answer is "busy".
+* Clients take turns. Those that have failed lately have all threads but one among them, so that one is free for
+  everybody else; those that failed too often wait first (``policy/failures.py``), and then behind all others.
+* A right password is remembered for ``login.remember`` seconds as an HMAC under a key of this process, made over
+  person, version of the credentials and password: a changed password or a removed person is out at once.
+* A name that does not exist costs the same work, gets the same answer, and for SCRAM a salt of its own that stays.
+"""
+
+import asyncio
+import hmac
+import logging
+import os
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Final, Literal, NamedTuple
+
+from mta.clock import Clock, SystemClock
+from mta.config import Config
+from mta.directory.addresses import fold
+from mta.directory.passwords import SCRAM_ITERATIONS, SCRAM_SALT, verify
+from mta.directory.protocol import Credentials, Directory, DirectoryUnreadable, Person, ScramKeys
+from mta.policy import sasl
+from mta.policy.failures import Failures, client_of
+from mta.policy.sasl import Attempt, Challenge, Proved
+
+_log = logging.getLogger("mta.login")
+
+#: Checks of one client that may wait, and of all clients.
+CLIENT_LIMIT: Final = 32
+WAITING_LIMIT: Final = 1_024
+#: Right passwords that are remembered.
+REMEMBERED_LIMIT: Final = 20_000
+#: Characters of a name; a longer one is nobody's.
+USER_LIMIT: Final = 320
+#: In the order in which they are offered.
+MECHANISMS: Final = ("SCRAM-SHA-256", "PLAIN", "LOGIN")
+#: Octets of our half of a SCRAM nonce, before it is written in hexadecimal.
+_NONCE: Final = 18
+
+Status = Literal["ok", "wrong", "unavailable", "busy"]
+
+
+class Login(NamedTuple):
+    """What came of it. ``wrong``: no such name, or not its password. ``unavailable``: the directory cannot be read.
+    ``busy``: too many wait; try again. ``person``, ``address``: who it is, with ``ok`` alone."""
+
+    status: Status
+    person: int = 0
+    address: str = ""
+
+
+Done = Callable[[Login], None]
+_WRONG: Final = Login("wrong")
+_BUSY: Final = Login("busy")
+_UNAVAILABLE: Final = Login("unavailable")
+
+
+class Check:
+    """One check under way. ``cancel``: nobody waits for the answer any more."""
+
+    __slots__ = ("_done", "client", "credentials", "login", "password", "suspect")
+
+    def __init__(self, client: str, password: str, login: Login, credentials: Credentials | None, done: Done) -> None:
+        self.client = client
+        self.password = password
+        self.login = login
+        self.credentials = credentials
+        self.suspect = False
+        self._done: Done | None = done
+
+    def cancel(self) -> None:
+        self._done = None
+
+    @property
+    def awaited(self) -> bool:
+        return self._done is not None
+
+    def answer(self, login: Login) -> None:
+        done, self._done = self._done, None
+        if done is not None:
+            done(login)
+
+
+class Logins:
+    """Loop thread only; made on it. ``counts``: answers by status since the start."""
+
+    def __init__(self, directory: Directory, config: Config, clock: Clock | None = None) -> None:
+        self._directory = directory
+        self._domain = config.local.domains[0] if len(config.local.domains) == 1 else ""
+        self._clock = clock or SystemClock()
+        self._loop = asyncio.get_running_loop()
+        self._turns = _Turns(config.login.checks)
+        self._threads = ThreadPoolExecutor(config.login.checks, "login")
+        self._failures = Failures(config.login.failures)
+        self._remembered = _Remembered(config.login.remember)
+        self._late: dict[Check, asyncio.TimerHandle] = {}
+        self._stopped = False
+        self.counts: dict[Status, int] = {"ok": 0, "wrong": 0, "unavailable": 0, "busy": 0}
+
+    def check(self, user: str, password: str, client: str, done: Done) -> Check:
+        """Whether ``password`` is that of ``user``: a full or further address, or a local part where there is one local
+        domain. ``client``: its IP address. ``done(login)`` comes later on the loop, never inside this call."""
+        key = client_of(client)
+        try:
+            person, credentials = self._find(user)
+        except DirectoryUnreadable as error:
+            _log.error("login: %s", error)
+            return self._at_once(Check(key, "", _WRONG, None, done), _UNAVAILABLE)
+        login = Login("ok", person.id, person.address) if person is not None else _WRONG
+        check = Check(key, password, login, credentials, done)
+        now = self._clock.monotonic()
+        delay = self._failures.delay(key, now)
+        if self._stopped:
+            return self._at_once(check, _UNAVAILABLE)
+        if not self._turns.room(key):
+            return self._at_once(check, _BUSY)
+        if not delay and credentials is not None and self._remembered.has(check, now):
+            return self._at_once(check, login)
+        check.suspect = self._failures.suspect(key, now)
+        self._turns.enter(check)
+        if delay:
+            self._late[check] = self._loop.call_later(delay, self._in_line, check, True)
+        else:
+            self._in_line(check, False)
+        return check
+
+    def exchange(self, mechanism: str, client: str) -> "Exchange | None":
+        """A SASL exchange with a client; None for a mechanism that is none of ``MECHANISMS``."""
+        made: sasl.Mechanism
+        if mechanism == "SCRAM-SHA-256":
+            made = sasl.Scram(self._keys_of, os.urandom(_NONCE).hex(), self._fake_keys)
+        elif mechanism == "PLAIN":
+            made = sasl.Plain()
+        elif mechanism == "LOGIN":
+            made = sasl.Login()
+        else:
+            return None
+        return Exchange(self, made, client)
+
+    def stop(self) -> None:
+        """Who waits is told "unavailable"; nothing new is taken."""
+        self._stopped = True
+        for timer in self._late.values():
+            timer.cancel()
+        for check in [*self._late, *self._turns.clear()]:
+            self._answer(check, _UNAVAILABLE)
+        self._late.clear()
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    # What an exchange asks
+
+    def proved(self, user: str, client: str, done: Done) -> Check:
+        """SCRAM has shown that the client knows the password of ``user``."""
+        try:
+            person, credentials = self._find(user)
+        except DirectoryUnreadable:
+            return self._at_once(Check("", "", _WRONG, None, done), _UNAVAILABLE)
+        login = Login("ok", person.id, person.address) if person is not None else _WRONG
+        return self._after_delay(Check(client_of(client), "", login, credentials, done), login)
+
+    def failed(self, reason: str, client: str, done: Done) -> Check:
+        """An exchange came to nothing; counts as a wrong password."""
+        key = client_of(client)
+        check = Check(key, "", _WRONG, None, done)
+        if not self._turns.room(key):
+            return self._at_once(check, _BUSY)
+        _log.info("login from %s failed: %s", client or "a local client", reason)
+        self._failures.record(key, self._clock.monotonic())
+        return self._after_delay(check, _WRONG)
+
+    # Inside
+
+    def _find(self, user: str) -> tuple[Person | None, Credentials | None]:
+        address = self._address(user)
+        person = self._directory.find(address) if address else None
+        return person, self._directory.credentials(person.id) if person is not None else None
+
+    def _address(self, user: str) -> str:
+        if len(user) > USER_LIMIT:
+            return ""
+        return user if "@" in user or not self._domain else f"{user}@{self._domain}"
+
+    def _keys_of(self, user: str) -> ScramKeys | None:
+        credentials = self._find(user)[1]
+        return credentials.scram if credentials is not None else None
+
+    def _fake_keys(self, user: str) -> ScramKeys:
+        """The same in all processes and after each start, as real ones are."""
+        key = self._directory.key()
+        name = fold(self._address(user)).encode("utf-8", "surrogatepass")
+        salt, stored, server = (hmac.digest(key, use + name, "sha256") for use in (b"salt\0", b"stored\0", b"server\0"))
+        return ScramKeys(salt[:SCRAM_SALT], SCRAM_ITERATIONS, stored, server)
+
+    def _at_once(self, check: Check, login: Login) -> Check:
+        self._loop.call_soon(self._answer, check, login)
+        return check
+
+    def _after_delay(self, check: Check, login: Login) -> Check:
+        delay = self._failures.delay(check.client, self._clock.monotonic())
+        self._turns.enter(check)
+        self._late[check] = self._loop.call_later(delay, self._late_answer, check, login)
+        return check
+
+    def _late_answer(self, check: Check, login: Login) -> None:
+        del self._late[check]
+        self._turns.leave(check)
+        self._answer(check, login)
+
+    def _in_line(self, check: Check, late: bool) -> None:
+        self._late.pop(check, None)
+        self._turns.wait(check, late)
+        self._begin()
+
+    def _begin(self) -> None:
+        while (check := self._turns.next()) is not None:
+            work = self._loop.run_in_executor(self._threads, verify, check.credentials, check.password)
+            work.add_done_callback(lambda done, check=check: self._verified(check, done))  # type: ignore[misc]
+
+    def _verified(self, check: Check, done: "asyncio.Future[bool]") -> None:
+        self._turns.finished(check)
+        if done.cancelled() or self._stopped:
+            self._answer(check, _UNAVAILABLE)
+            return
+        if (failure := done.exception()) is not None:
+            _log.error("login: a check came to nothing: %r", failure)
+            self._answer(check, _UNAVAILABLE)
+        else:
+            self._answer(check, self._judged(check, done.result()))
+        self._begin()
+
+    def _judged(self, check: Check, right: bool) -> Login:
+        """What was right when the check came must still be so: it may have waited for long."""
+        now = self._clock.monotonic()
+        try:
+            if right and self._directory.credentials(check.login.person) == check.credentials:
+                self._remembered.add(check, now)
+                return check.login
+        except DirectoryUnreadable as error:
+            _log.error("login: %s", error)
+            return _UNAVAILABLE
+        _log.info("login from %s failed: wrong name or password", check.client or "a local client")
+        self._failures.record(check.client, now)
+        return _WRONG
+
+    def _answer(self, check: Check, login: Login) -> None:
+        check.password = ""
+        self.counts[login.status] += 1
+        check.answer(login)
+
+
+class Exchange:
+    """One SASL exchange. Loop thread only."""
+
+    def __init__(self, logins: Logins, mechanism: sasl.Mechanism, client: str) -> None:
+        self._logins = logins
+        self._mechanism = mechanism
+        self._client = client
+
+    def step(self, response: bytes | None, done: Done) -> Challenge | Check:
+        """The next challenge; or the exchange is over and ``done(login)`` follows on the loop. None: there was no
+        initial response."""
+        try:
+            step = self._mechanism.step(response)
+        except DirectoryUnreadable as error:
+            _log.error("login: %s", error)
+            return self._logins._at_once(Check("", "", _WRONG, None, done), _UNAVAILABLE)
+        if isinstance(step, Challenge):
+            return step
+        if isinstance(step, Attempt):
+            return self._logins.check(step.user, step.password, self._client, done)
+        if isinstance(step, Proved):
+            return self._logins.proved(step.user, self._client, done)
+        return self._logins.failed(step.reason, self._client, done)
+
+
+class _Turns:
+    """Who is next. A check is entered, waits, runs and is finished; or is entered and leaves."""
+
+    def __init__(self, threads: int) -> None:
+        self._free = threads
+        self._for_suspects = max(1, threads - 1)
+        self._present: dict[str, int] = {}
+        self._count = 0
+        self._calm: dict[str, deque[Check]] = {}
+        self._suspect: dict[str, deque[Check]] = {}
+        self._behind: dict[str, deque[Check]] = {}
+
+    def room(self, client: str) -> bool:
+        return self._count < WAITING_LIMIT and self._present.get(client, 0) < CLIENT_LIMIT
+
+    def enter(self, check: Check) -> None:
+        self._count += 1
+        self._present[check.client] = self._present.get(check.client, 0) + 1
+
+    def leave(self, check: Check) -> None:
+        self._count -= 1
+        self._present[check.client] -= 1
+        if not self._present[check.client]:
+            del self._present[check.client]
+
+    def wait(self, check: Check, late: bool) -> None:
+        check.suspect |= late
+        line = self._behind if late else self._suspect if check.suspect else self._calm
+        line.setdefault(check.client, deque()).append(check)
+
+    def next(self) -> Check | None:
+        """The next one to run, one client after the other; None: nobody, or no thread is free for who waits."""
+        while self._free:
+            check = self._take(self._calm)
+            if check is None and self._for_suspects:
+                check = self._take(self._suspect) or self._take(self._behind)
+            if check is None:
+                return None
+            if check.awaited:
+                self._free -= 1
+                self._for_suspects -= check.suspect
+                return check
+            self.leave(check)
+        return None
+
+    def finished(self, check: Check) -> None:
+        self._free += 1
+        self._for_suspects += check.suspect
+        self.leave(check)
+
+    def clear(self) -> list[Check]:
+        """All that wait; they are gone then."""
+        lines = (self._calm, self._suspect, self._behind)
+        waiting = [check for line in lines for checks in line.values() for check in checks]
+        for line in lines:
+            line.clear()
+        return waiting
+
+    @staticmethod
+    def _take(line: dict[str, deque[Check]]) -> Check | None:
+        if not line:
+            return None
+        client = next(iter(line))
+        checks = line.pop(client)
+        check = checks.popleft()
+        if checks:
+            line[client] = checks  # behind the other clients
+        return check
+
+
+class _Remembered:
+    """Right passwords, as HMACs under a key that lives no longer than this process."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._key = os.urandom(32)
+        self._until: dict[bytes, float] = {}
+
+    def has(self, check: Check, now: float) -> bool:
+        name = self._name(check)
+        until = self._until.get(name)
+        if until is not None and until <= now:
+            del self._until[name]
+        return until is not None and until > now
+
+    def add(self, check: Check, now: float) -> None:
+        if not self._seconds:
+            return
+        name = self._name(check)
+        self._until.pop(name, None)
+        self._until[name] = now + self._seconds
+        if len(self._until) > REMEMBERED_LIMIT:
+            del self._until[next(iter(self._until))]
+
+    def _name(self, check: Check) -> bytes:
+        version = check.credentials.version if check.credentials is not None else 0
+        text = f"{check.login.person}\0{version}\0{check.password}"
+        return hmac.digest(self._key, text.encode("utf-8", "surrogatepass"), "sha256")
