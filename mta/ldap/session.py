@@ -38,9 +38,9 @@ class Settings(NamedTuple):
 
 
 class Login(NamedTuple):
-    """A decision that is asked for: whether ``password`` is that of the person with this address."""
+    """A decision that is asked for: whether ``password`` is that of ``user``, an address or what came in its place."""
 
-    address: str
+    user: str
     password: str
 
 
@@ -129,14 +129,14 @@ class LdapSession:
         self._output.clear()
         return output
 
-    def answer_login(self, code: int, text: str = "") -> None:
-        """Settles ``login``; SUCCESS: the password was right."""
+    def answer_login(self, code: int, text: str = "", address: str = "") -> None:
+        """Settles ``login``; SUCCESS: the password was right, and ``address`` is whose it is."""
         login = self.login
         if login is None or self.closing:
             return
         self.login = None
         if code == messages.SUCCESS:
-            self._identity = login.address
+            self._identity = address or login.user
         self._output.append(messages.result(self._number, "bindRequest", code, text))
 
     def tls_started(self) -> None:

@@ -7,6 +7,8 @@ in each turn of the loop, however many clients ask. Loop thread only.
 
 import asyncio
 import logging
+import os
+import socket
 import ssl
 from collections import deque
 from collections.abc import Callable
@@ -65,8 +67,19 @@ class Shared(NamedTuple):
     idle: float
 
 
+def taken_from(transport: asyncio.Transport) -> socket.socket:
+    """The socket of a connection that was just made, before anything is read from it; the transport is gone. A listener
+    with ``ssl=`` would tell us of a client only after its handshake, too late for the limits."""
+    taken = socket.socket(fileno=os.dup(transport.get_extra_info("socket").fileno()))
+    taken.setblocking(False)
+    transport.set_protocol(asyncio.Protocol())
+    transport.abort()
+    return taken
+
+
 class LdapConnection(asyncio.Protocol):
-    """One connection. ``context``: for StartTLS. ``leaving``: our last word is said."""
+    """One connection. ``context``: for TLS, which is ``implicit`` or waits for StartTLS. ``leaving``: our last word is
+    said. A handshake is a Task; what comes while it lasts (``_early``) was encrypted, and is read when it is done."""
 
     __slots__ = (
         "_context",
@@ -74,6 +87,7 @@ class LdapConnection(asyncio.Protocol):
         "_early",
         "_full",
         "_held",
+        "_implicit",
         "_progress",
         "_shaking",
         "_shared",
@@ -86,9 +100,10 @@ class LdapConnection(asyncio.Protocol):
         "transport",
     )
 
-    def __init__(self, shared: Shared, context: ssl.SSLContext | None) -> None:
+    def __init__(self, shared: Shared, context: ssl.SSLContext | None, implicit: bool = False) -> None:
         self._shared = shared
         self._context = context
+        self._implicit = implicit
         self._due = 0.0
         self._early: bytearray | None = None
         self._progress = 0
@@ -105,19 +120,25 @@ class LdapConnection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.Transport, transport)  # uvloop's is none by inheritance
+        if self._shaking is not None:
+            self._secured(self.transport)
+            return
         peer = transport.get_extra_info("peername")
         self.address = peer[0] if isinstance(peer, tuple) else "unix"
         session = self._shared.opened(self, self.address)
         if isinstance(session, bytes):
             self.gone = True
-            self.transport.write(session)
+            if not self._implicit:
+                self.transport.write(session)
             self.transport.close()
             return
         self.session = session
         self.transport.set_write_buffer_limits(high=OUTPUT_HIGH)
-        now = asyncio.get_running_loop().time()
-        self._due = now + self._shared.idle
-        self._shared.wheel.watch(self, now + self._shared.idle / 8)
+        loop = asyncio.get_running_loop()
+        self._due = loop.time() + self._shared.idle
+        self._shared.wheel.watch(self, loop.time() + self._shared.idle / 8)
+        if self._implicit:
+            self._shaking = loop.create_task(self._accept_anew(taken_from(self.transport)))
 
     def data_received(self, data: bytes) -> None:
         if self._early is not None:
@@ -136,8 +157,6 @@ class LdapConnection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         if not self.gone:
             self.gone = True
-            if self._shaking is not None:
-                self._shaking.cancel()
             self._shared.wheel.forget(self)
             self._shared.closed(self)
 
@@ -145,7 +164,7 @@ class LdapConnection(asyncio.Protocol):
 
     def work(self) -> None:
         """One piece, and what came of it in one write."""
-        if self.gone or self.leaving:
+        if self.gone or self.leaving or self._shaking is not None:
             return
         session = self.session
         login = session.login
@@ -158,16 +177,16 @@ class LdapConnection(asyncio.Protocol):
             return
         if session.login is not None and session.login is not login:
             self._shared.login(self, session.login)
-        if session.wants_tls and self._shaking is None:
-            self._shaking = asyncio.get_running_loop().create_task(self._start_tls())
-        if more and not self._full:
-            self._shared.turns.join(self)
         self._hold(self._full or session.buffered > INPUT_HIGH or session.wants_tls)
+        if session.wants_tls:
+            self._shaking = asyncio.get_running_loop().create_task(self._start_tls())
+        elif more and not self._full:
+            self._shared.turns.join(self)
 
-    def answer_login(self, code: int, text: str = "") -> None:
+    def answer_login(self, code: int, text: str = "", address: str = "") -> None:
         """Settles the login that is outstanding. Harmless after the connection is gone."""
         if not self.gone and not self.leaving:
-            self.session.answer_login(code, text)
+            self.session.answer_login(code, text, address)
             self.work()
 
     def _hold(self, held: bool) -> None:
@@ -179,40 +198,64 @@ class LdapConnection(asyncio.Protocol):
                 self.transport.resume_reading()
 
     async def _start_tls(self) -> None:
-        """The handshake. It fails as connections do, and is nobody's bug. What comes from here on was encrypted, and
-        may come before we hear that the handshake is done."""
-        loop = asyncio.get_running_loop()
+        """A handshake fails as connections do, and is nobody's bug; the loop tells nobody of its end."""
         context = self._context
         assert context is not None, "a session offers TLS only where there is a context"
+        plain = self.transport
+        secured = None
         self._early = bytearray()
         try:
-            transport = await loop.start_tls(
-                self.transport, self, context, server_side=True, ssl_handshake_timeout=HANDSHAKE
+            secured = await asyncio.get_running_loop().start_tls(
+                plain, self, context, server_side=True, ssl_handshake_timeout=HANDSHAKE
             )
-        except (OSError, ssl.SSLError, TimeoutError) as error:
-            _log.info("%s: StartTLS: %s", self.address, error)
-            self.transport.abort()
-            return
-        if transport is None or self.gone:
-            return
+        except OSError as error:
+            _log.info("%s: TLS: %s", self.address, error)
+        finally:
+            if secured is None:
+                plain.abort()
+                self.connection_lost(None)
+        if secured is not None:
+            self._secured(secured)
+
+    async def _accept_anew(self, taken: socket.socket) -> None:
+        """Implicit TLS: the same, on the socket as it was accepted. ``connection_made`` comes again."""
+        self._early = bytearray()
+        try:
+            await asyncio.get_running_loop().connect_accepted_socket(
+                lambda: self, taken, ssl=self._context, ssl_handshake_timeout=HANDSHAKE
+            )
+        except OSError as error:
+            _log.info("%s: TLS: %s", self.address, error)
+        finally:
+            if self._shaking is not None:
+                self.connection_lost(None)
+
+    def _secured(self, transport: asyncio.Transport) -> None:
+        self._shaking = None
         self.transport = transport
+        if self.gone or self.leaving:
+            transport.abort()
+            return
         self._held = False
         transport.set_write_buffer_limits(high=OUTPUT_HIGH)
-        self.session.tls_started()
-        early, self._early = bytes(self._early), None
+        if self.session.wants_tls:
+            self.session.tls_started()
+        early, self._early = bytes(self._early or b""), None
         self.data_received(early)
 
     # The end.
 
     def shut(self, code: int, text: str) -> None:
-        """Says a last word and closes."""
-        if not self.gone and not self.leaving:
-            self.session.shut(code, text)
-            if self.session.wants_tls or (self._shaking is not None and not self._shaking.done()):
-                self.transport.abort()
-                return
-            self.transport.write(self.session.take_output())
-            self._leave(silently=False)
+        """Says a last word and closes. Who is in a handshake hears none."""
+        if self.gone or self.leaving:
+            return
+        if self._shaking is not None:
+            self.leaving = True
+            asyncio.get_running_loop().call_soon(self._shaking.cancel)  # by then its first step is made
+            return
+        self.session.shut(code, text)
+        self.transport.write(self.session.take_output())
+        self._leave(silently=False)
 
     def _leave(self, *, silently: bool) -> None:
         """The transport flushes what is written; a peer that never reads, or never closes, is cut off. What still comes

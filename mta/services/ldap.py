@@ -8,7 +8,8 @@ import asyncio
 import logging
 import ssl
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from socket import AF_UNIX, socket
 from typing import Final
 
@@ -22,6 +23,7 @@ from mta.ldap.session import LdapSession, Login, Settings, Tls
 from mta.metrics.layout import ACCEPTED_IN, CONNECTIONS_IN, LDAP_SEARCHES
 from mta.net.deadlines import Wheel
 from mta.net.ldap import LdapConnection, Shared, Turns
+from mta.services import login as logins
 from mta_ext.counters import Counters
 
 _log = logging.getLogger("mta.ldap")
@@ -34,8 +36,13 @@ _LOOK: Final = 0.02
 _TOO_MANY: Final = messages.notice(messages.BUSY, "too many connections, try again later")
 _DRAINING: Final = "shutting down, try again later"
 
-#: (address, password, client's address) → whether it is right. Raises DirectoryUnreadable.
-Verify = Callable[[str, str, str], Awaitable[bool]]
+#: What a check of a password came to → what a bind is told.
+_CODES: Final[Mapping[logins.Status, tuple[int, str]]] = {
+    "ok": (messages.SUCCESS, ""),
+    "wrong": (messages.INVALID_CREDENTIALS, ""),
+    "unavailable": (messages.UNAVAILABLE, "passwords cannot be verified now, try again later"),
+    "busy": (messages.BUSY, "too many logins, try again later"),
+}
 
 
 class LdapService:
@@ -45,13 +52,13 @@ class LdapService:
         self,
         config: Config,
         directory: Directory,
-        verify: Verify,
+        checks: logins.Logins,
         contexts: Mapping[int, ssl.SSLContext],
         counters: Counters,
         clock: Clock,
     ) -> None:
         self._config = config
-        self._verify = verify
+        self._logins = checks
         self._contexts = contexts
         self._counters = counters
         self._clock = clock
@@ -59,7 +66,7 @@ class LdapService:
         self._limits = Limits(config.ldap.size_limit, config.ldap.time_limit)
         self._servers: list[asyncio.AbstractServer] = []
         self._clients: Counter[str] = Counter()
-        self._logins: set[asyncio.Task[None]] = set()
+        self._checks: dict[LdapConnection, logins.Check] = {}
         self._draining = False
         self.connections: set[LdapConnection] = set()
 
@@ -74,13 +81,10 @@ class LdapService:
             shared = Shared(
                 self._opener(index), self._closed, self._login, self._wheel, turns, self._config.ldap.idle_timeout
             )
-            implicit = context if self._config.listener[index].tls == "implicit" else None
-
-            def make(shared: Shared = shared, context: ssl.SSLContext | None = context) -> LdapConnection:
-                return LdapConnection(shared, context)
-
+            implicit = self._config.listener[index].tls == "implicit"
             serve = loop.create_unix_server if sock.family == AF_UNIX else loop.create_server
-            self._servers.append(await serve(make, sock=sock, ssl=implicit, backlog=BACKLOG))
+            make = partial(LdapConnection, shared, context, implicit)
+            self._servers.append(await serve(make, sock=sock, backlog=BACKLOG))
         loop.call_soon(self._warm)
 
     def _warm(self) -> None:
@@ -101,8 +105,6 @@ class LdapService:
             self._shut(idle_only=True)
             await asyncio.sleep(_LOOK)
         self._shut(idle_only=False)
-        for task in self._logins:
-            task.cancel()
         for connection in list(self.connections):
             connection.transport.abort()
         self._wheel.stop()
@@ -141,6 +143,8 @@ class LdapService:
 
     def _closed(self, connection: LdapConnection) -> None:
         self.connections.discard(connection)
+        if (check := self._checks.pop(connection, None)) is not None:
+            check.cancel()
         self._counters.add(CONNECTIONS_IN, -1)
         self._clients[connection.address] -= 1
         if not self._clients[connection.address]:
@@ -152,15 +156,9 @@ class LdapService:
     # Logins.
 
     def _login(self, connection: LdapConnection, login: Login) -> None:
-        task = asyncio.get_running_loop().create_task(self._verified(connection, login))
-        self._logins.add(task)
-        task.add_done_callback(self._logins.discard)
+        def done(verified: logins.Login) -> None:
+            self._checks.pop(connection, None)
+            code, text = _CODES[verified.status]
+            connection.answer_login(code, text, verified.address)
 
-    async def _verified(self, connection: LdapConnection, login: Login) -> None:
-        try:
-            right = await self._verify(login.address, login.password, connection.address)
-        except DirectoryUnreadable as error:
-            _log.error("%s", error)
-            connection.answer_login(messages.UNAVAILABLE, "the directory cannot be read")
-            return
-        connection.answer_login(messages.SUCCESS if right else messages.INVALID_CREDENTIALS)
+        self._checks[connection] = self._logins.check(login.user, login.password, connection.address, done)

@@ -1,10 +1,9 @@
 """The LDAP service on a real directory, in a loop beside the test.
 
 Owns: the writer's environment, the listening sockets, a certificate made by openssl. Passwords are verified by the
-directory's own check. ``with AddressBook(tmp_path, loop_thread) as book`` ends what it started.
+process's own ``Logins``. ``with AddressBook(tmp_path, loop_thread) as book`` ends what it started.
 """
 
-import asyncio
 import shutil
 import ssl
 import subprocess
@@ -20,10 +19,11 @@ from mta.clock import SystemClock
 from mta.config import Config
 from mta.config.sections import Ldap, Listener, Local
 from mta.directory.changes import Changes
-from mta.directory.passwords import make_credentials, verify
+from mta.directory.passwords import make_credentials
 from mta.directory.writer import DirectoryWriter
 from mta.metrics import MetricsTable
 from mta.services.ldap import LdapService
+from mta.services.login import Logins
 from tests.harness.directory import SMALL
 from tests.harness.sinks import LoopThread
 from tests.harness.sockets import listening
@@ -86,13 +86,18 @@ class AddressBook:
         self.writer.close()
 
     def stop(self, patience: float = 1.0) -> None:
-        self._loop.run(self.service.stop(patience))
+        self._loop.run(self._stop(patience))
+
+    async def _stop(self, patience: float) -> None:
+        await self.service.stop(patience)
+        self.logins.stop()
 
     async def _start(self) -> None:
+        self.logins = Logins(self.writer.reading, self._config)
         self.service = LdapService(
             self._config,
             self.writer.reading,
-            self._verified,
+            self.logins,
             dict.fromkeys((STARTTLS, REQUIRED, IMPLICIT), self._context),
             self.counters,
             SystemClock(),
@@ -100,11 +105,6 @@ class AddressBook:
         bound = [(index, listening()) for index in range(len(self._config.listener))]
         self.ports = [sock.getsockname()[1] for _, sock in bound]
         await self.service.start(bound)
-
-    async def _verified(self, address: str, password: str, client: str) -> bool:
-        person = self.writer.reading.find(address)
-        held = self.writer.reading.credentials(person.id) if person is not None else None
-        return await asyncio.to_thread(verify, held, password)
 
 
 def _fill(changes: Changes, folk: Sequence[Any]) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 from ldap3.operation.search import search_operation
-from ldap3.protocol.rfc4511 import Control, Controls, Criticality, LDAPMessage, LDAPOID, MessageID, ProtocolOp
+from ldap3.protocol.rfc4511 import LDAPOID, Control, Controls, Criticality, LDAPMessage, MessageID, ProtocolOp
 from pyasn1.codec.ber import encoder
 from pyasn1.type.univ import OctetString
 
