@@ -7,7 +7,7 @@ Never does: search. A name leads with the mail address: it is unique in the dire
 import datetime
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
-from typing import Final, Protocol
+from typing import Final, NamedTuple, Protocol
 
 from mta import __version__
 from mta.directory.addresses import fold as fold_address
@@ -125,16 +125,31 @@ def _moment(seconds: int) -> Values:
     return (datetime.datetime.fromtimestamp(seconds, datetime.UTC).strftime("%Y%m%d%H%M%SZ"),)
 
 
-def show(entry: Entry, wanted: Sequence[str] = (), *, types_only: bool = False) -> list[tuple[str, Values]]:
-    """What a request for the attributes ``wanted`` sees of the entry (RFC 4511 §4.5.1.8): nothing or ``*``: those of
-    users, ``+``: operational ones, ``1.1``: none. Unknown ones are passed over."""
-    everything = not wanted or "*" in wanted
-    operational = "+" in wanted
-    named = {found.name for found in map(attribute, wanted) if found is not None}
+class Selection(NamedTuple):
+    """What a request sees of an entry: names of attributes, all that users have, all operational ones."""
+
+    named: frozenset[str]
+    everything: bool
+    operational: bool
+
+
+def select(wanted: Sequence[str]) -> Selection:
+    """As RFC 4511 §4.5.1.8 reads a list: nothing or ``*``: those of users, ``+``: operational ones, ``1.1``: none.
+    Unknown ones are passed over."""
+    named = frozenset(found.name for found in map(attribute, wanted) if found is not None)
+    return Selection(named, not wanted or "*" in wanted, "+" in wanted)
+
+
+def show(entry: Entry, selection: Selection, *, types_only: bool = False) -> list[tuple[str, Values]]:
+    """The attributes that are selected, in their order."""
     chosen = []
     for kind, values in entry.values.items():
         known = _KINDS[kind]
-        if kind in named or (known.shown and everything) or (known.operational and operational):
+        if (
+            kind in selection.named
+            or (known.shown and selection.everything)
+            or (known.operational and selection.operational)
+        ):
             chosen.append((kind, () if types_only else values))
     return chosen
 

@@ -22,6 +22,8 @@ from mta.ldap.schema import (
 #: Levels of a filter within a filter, and its items with all their pieces.
 DEPTH: Final = 20
 NODES: Final = 256
+#: What an approximate match costs beyond another one: accents are taken off as it goes.
+_APPROX: Final = 20
 
 #: Attribute → folded values.
 Folded = Mapping[str, tuple[str, ...]]
@@ -33,9 +35,10 @@ class FilterTooLarge(Exception):
 
 
 def compile_filter(raw: RawFilter) -> tuple[Test, int]:
-    """The test, and of how many nodes it is made: what one evaluation costs. Raises FilterTooLarge."""
-    counted = [0]
-    return _compile(raw, 1, counted), counted[0]
+    """The test, and what one evaluation costs, in nodes. Raises FilterTooLarge."""
+    counted = _Count()
+    test = _compile(raw, 1, counted)
+    return test, counted.nodes + _APPROX * counted.approx
 
 
 def matches(kind: Attribute, value: str, folded: Folded) -> bool:
@@ -43,10 +46,19 @@ def matches(kind: Attribute, value: str, folded: Folded) -> bool:
     return fold_as(kind, value) in folded.get(kind.name, ())
 
 
-def _compile(raw: RawFilter, depth: int, counted: list[int]) -> Test:
+class _Count:
+    """Of a filter that is being compiled: nodes, and the approximate matches among them."""
+
+    def __init__(self) -> None:
+        self.nodes = 0
+        self.approx = 0
+
+
+def _compile(raw: RawFilter, depth: int, counted: _Count) -> Test:
     kind, body = raw
-    counted[0] += 1 + (len(body["pieces"]) if kind == "substrings" else 0)
-    if depth > DEPTH or counted[0] > NODES:
+    counted.nodes += 1 + (len(body["pieces"]) if kind == "substrings" else 0)
+    counted.approx += kind == "approx"
+    if depth > DEPTH or counted.nodes > NODES:
         raise FilterTooLarge
     if kind in ("and", "or"):
         parts = [_compile(part, depth + 1, counted) for part in body]
@@ -164,7 +176,7 @@ def _approx(body: Any) -> Test | None:
         return None
     if kind.kind not in ("text", "ascii"):
         return _equal(body)
-    name, words = kind.name, [" " + word for word in fold_plainly(value).split()]
+    name, words = kind.name, [" " + word for word in dict.fromkeys(fold_plainly(value).split())]
 
     def test(folded: Folded) -> bool | None:
         for value in folded.get(name, ()):

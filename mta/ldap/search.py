@@ -15,7 +15,7 @@ from mta.clock import Clock
 from mta.directory.protocol import DirectoryUnreadable
 from mta.ldap import messages
 from mta.ldap.book import BASE, Book
-from mta.ldap.entries import Entry, show
+from mta.ldap.entries import Entry, Selection, select, show
 from mta.ldap.filters import Test, compile_filter, known, matches, text_of
 from mta.ldap.messages import BadMessage, search_done, search_entry
 from mta.ldap.names import Key
@@ -27,7 +27,8 @@ _SHOWN: Final = 250
 
 class Query(NamedTuple):
     """A search as it was asked. ``size`` and ``time`` (seconds) are the client's, 0: none. ``page``: entries of a
-    page, None: all at once; ``cookie``: where it goes on, b"": it begins. ``cost``: nodes of the filter."""
+    page, None: all at once; ``cookie``: where to go on, b"": at the beginning. ``cost``: of a look at one entry, in
+    nodes of a filter."""
 
     number: int
     base: Key
@@ -37,7 +38,7 @@ class Query(NamedTuple):
     types_only: bool
     test: Test
     cost: int
-    wanted: tuple[str, ...]
+    selection: Selection
     page: int | None
     cookie: bytes
     digest: int
@@ -63,7 +64,7 @@ class _Place(msgspec.Struct, array_like=True):
 def read_query(number: int, body: Any, base: Key, paging: tuple[int, bytes] | None) -> Query:
     """Raises FilterTooLarge."""
     test, cost = compile_filter(body["filter"])
-    wanted = tuple(octets.decode("utf-8", "replace") for octets in body["attributes"])
+    selection = select([octets.decode("utf-8", "replace") for octets in body["attributes"]])
     page, cookie = paging if paging is not None else (None, b"")
     digest = zlib.crc32(repr((base, body["scope"], body["filter"])).encode()) if paging is not None else 0
     return Query(
@@ -75,7 +76,7 @@ def read_query(number: int, body: Any, base: Key, paging: tuple[int, bytes] | No
         body["typesOnly"],
         test,
         cost,
-        wanted,
+        selection,
         page,
         cookie,
         digest,
@@ -174,7 +175,7 @@ class _Walk:
                     output.append(self._cut_off())
                     yield b"".join(output)
                     return
-                shown = show(entry, query.wanted, types_only=query.types_only)
+                shown = show(entry, query.selection, types_only=query.types_only)
                 output.append(search_entry(number, entry.name, shown))
                 self._left -= 1
                 self._sent += 1

@@ -2,7 +2,7 @@
 
 Owns: the transport, reading paused or not, whose turn it is. Never does: parse, decide or look anything up.
 A search is work of milliseconds, so a connection that has some stands in line (``Turns``): one piece of one connection
-in each turn of the loop, however many clients ask. Loop thread only.
+in each turn of the loop, one client after the other. Loop thread only.
 """
 
 import asyncio
@@ -30,27 +30,32 @@ HANDSHAKE: Final = 30.0
 
 
 class Turns:
-    """Who has work, in line."""
+    """Who has work, in a line for each client's address: many connections of one client are no more than one of
+    another's."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
-        self._line: deque[LdapConnection] = deque()
+        self._lines: dict[str, deque[LdapConnection]] = {}
 
     def __len__(self) -> int:
-        return len(self._line)
+        return sum(map(len, self._lines.values()))
 
     def join(self, connection: "LdapConnection") -> None:
         """Idempotent."""
         if not connection.in_line:
             connection.in_line = True
-            if not self._line:
+            if not self._lines:
                 self._loop.call_soon(self._turn)
-            self._line.append(connection)
+            self._lines.setdefault(connection.address, deque()).append(connection)
 
     def _turn(self) -> None:
-        connection = self._line.popleft()
+        address = next(iter(self._lines))
+        line = self._lines.pop(address)
+        connection = line.popleft()
         connection.in_line = False
-        if self._line:
+        if line:
+            self._lines[address] = line  # behind the other clients
+        if self._lines:
             self._loop.call_soon(self._turn)  # first, so that a bug in one connection does not stop the others
         connection.work()
 

@@ -1,5 +1,8 @@
 """Filters: RFC 4511 §4.5.1.7 in three values."""
 
+import re
+import time
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -159,6 +162,16 @@ def test_a_filter_may_have_so_many_parts_and_no_more():
         compile_filter(("substrings", {"type": b"cn", "pieces": pieces}))
 
 
+def test_a_long_approximate_match_costs_no_more_than_its_words():
+    words = " ".join(["ada"] * 10_000)
+    test, cost = compile_filter(("approx", {"type": b"cn", "value": words.encode()}))
+    assert cost > 10
+    started = time.process_time()
+    for _ in range(1000):
+        assert test(folded(ADA))
+    assert time.process_time() - started < 1.0
+
+
 ITEMS = st.sampled_from([("present", b"cn"), ("present", b"ou"), ("present", b"nonsense")])
 TREES = st.recursive(
     ITEMS,
@@ -194,8 +207,6 @@ def test_the_logic_is_kleenes(raw):
     st.text("ab ", min_size=1, max_size=12), st.lists(st.text("ab ", min_size=1, max_size=4), min_size=1, max_size=3)
 )
 def test_pieces_are_found_as_a_pattern_finds_them(value, middle):
-    import re
-
     known = attribute("cn")
     assert known is not None
     held = {"cn": (fold_as(known, value),)}

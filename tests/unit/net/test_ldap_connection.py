@@ -42,9 +42,9 @@ class Site:
         self.logins: list[Login] = []
         self.shared = Shared(self._opened, self.closed.append, self._login, self.wheel, self.turns, IDLE)
 
-    def connect(self) -> tuple[LdapConnection, Pipe]:
+    def connect(self, address: str = "192.0.2.7") -> tuple[LdapConnection, Pipe]:
         connection = LdapConnection(self.shared, None)
-        transport = Pipe(connection)
+        transport = Pipe(connection, (address, 4711))
         connection.connection_made(transport)
         return connection, transport
 
@@ -109,6 +109,26 @@ async def test_connections_take_turns(site: Site):
     assert one.session.running == 8
     await until_quiet(site)
     assert len(first.replies()) == 8
+
+
+async def test_many_connections_of_one_client_are_no_more_than_one_of_another(site: Site):
+    first, _ = site.connect()
+    first.data_received(search(1, size=1))
+    await until_quiet(site)
+    dear = "(|" + "(cn=x)" * 50 + ")"
+    crowd = [site.connect()[0] for _ in range(20)]
+    for connection in crowd:
+        connection.data_received(search(1, dear))
+    other, transport = site.connect("192.0.2.8")
+    other.data_received(search(1, dear))
+    turns = 0
+    while not transport.written:
+        await asyncio.sleep(0)
+        turns += 1
+    pieces = 3000 * 51 / 6000
+    assert turns < 2 * pieces + 10
+    assert all(connection.session.running for connection in crowd)
+    await until_quiet(site)
 
 
 async def test_abandon_takes_effect_while_the_search_runs(site: Site):
