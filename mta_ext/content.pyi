@@ -22,5 +22,9 @@ class Content:
     def has_date(self) -> bool: ...
     @property
     def has_message_id(self) -> bool: ...
+    @property
+    def message_id(self) -> bytes:
+        """Value of the first Message-ID field, unfolded, without the white space around it; b"" when there is none, or
+        when it has been handed out through ``on_piece``."""
     def joined(self, head: bytes) -> bytes:
         """``head`` (the trace field) and what is in the buffer, in one new object and one copy."""

@@ -6,14 +6,23 @@ Never does: replies, or decide what happens to a content with a flaw.
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from libc.stdlib cimport free, realloc
-from libc.string cimport memcpy, memset
+from libc.string cimport memchr, memcpy, memset
 
 from mta_ext.dots cimport unstuff
-from mta_ext.headers cimport DATE, MESSAGE_ID, feed_headers
+from mta_ext.headers cimport DATE, MESSAGE_ID, behind_field, feed_headers
 from mta_ext.scan cimport any_high
 
 cdef enum:
     FIRST_ROOM = 4096
+    HT = 9
+    LF = 10
+    CR = 13
+    SPACE = 32
+    COLON = 58
+
+
+cdef inline bint _is_space(char octet) noexcept nogil:
+    return octet == SPACE or octet == HT or octet == CR or octet == LF
 
 
 cdef class Content:
@@ -49,6 +58,22 @@ cdef class Content:
     @property
     def has_message_id(self):
         return bool(self._headers.seen & MESSAGE_ID)
+
+    @property
+    def message_id(self):
+        cdef const char *at
+        cdef const char *end
+        if not self._headers.seen & MESSAGE_ID or self._streamed or self._octets == NULL:
+            return b""
+        at = self._octets + self._headers.message_id
+        end = behind_field(at, self._octets + self._length)
+        at = <const char *> memchr(at, COLON, end - at) + 1   # it is there: else this were no field
+        while at < end and _is_space(at[0]):
+            at += 1
+        while at < end and _is_space(end[-1]):
+            end -= 1
+        value = <bytes> at[:end - at]
+        return value if memchr(at, LF, end - at) == NULL else value.replace(b"\r\n", b"").replace(b"\n", b"")
 
     def __sizeof__(self):
         """The buffer included, so that sys.getsizeof tells what a session costs."""

@@ -14,7 +14,10 @@ ctypedef struct Headers:
     Py_ssize_t size          # octets so far, the empty line included
     int hops
     int seen                 # Field flags
+    Py_ssize_t message_id    # where the first Message-ID field begins, when it was seen
     char name[NAME_ROOM]     # begin of a line that came in pieces
     Py_ssize_t line          # octets of the unfinished line
 
+# To behind the field that begins here: folded lines begin with white space.
+cdef const char *behind_field(const char *at, const char *end) noexcept nogil
 cdef void feed_headers(Headers *headers, const char *octets, Py_ssize_t length) noexcept nogil

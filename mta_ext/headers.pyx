@@ -48,13 +48,15 @@ cdef int _field(const char *line, Py_ssize_t length) noexcept nogil:
     return 0
 
 
-cdef void _end_line(Headers *headers, const char *line, Py_ssize_t length) noexcept nogil:
-    """A whole line (or as much of its begin as matters), ``length`` octets of it at ``line``."""
+cdef void _end_line(Headers *headers, const char *line, Py_ssize_t length, Py_ssize_t offset) noexcept nogil:
+    """A whole line, or as much of its begin as matters: ``length`` octets at ``line``, which began at ``offset``."""
     cdef int field
     if length <= 2 and (line[0] == LF or (length == 2 and line[0] == CR and line[1] == LF)):
         headers.done = True
         return
     field = _field(line, length)
+    if field == MESSAGE_ID and not headers.seen & MESSAGE_ID:
+        headers.message_id = offset
     headers.seen |= field
     if field == RECEIVED:
         headers.hops += 1
@@ -81,11 +83,13 @@ cdef void feed_headers(Headers *headers, const char *octets, Py_ssize_t length) 
         elif headers.line:
             _hold(headers, at, feed + 1 - at)
             at = feed + 1
-            _end_line(headers, headers.name, headers.line if headers.line < NAME_ROOM else NAME_ROOM)
+            _end_line(headers, headers.name, headers.line if headers.line < NAME_ROOM else NAME_ROOM,
+                      headers.size + (at - octets) - headers.line)
             headers.line = 0
         else:
             # The same window as for a line in pieces, so that segmentation cannot change what is seen.
-            _end_line(headers, at, feed + 1 - at if feed + 1 - at < NAME_ROOM else NAME_ROOM)
+            _end_line(headers, at, feed + 1 - at if feed + 1 - at < NAME_ROOM else NAME_ROOM,
+                      headers.size + (at - octets))
             at = feed + 1
     headers.size += at - octets
 
@@ -105,7 +109,8 @@ def scan_headers(bytes content):
     memset(&headers, 0, sizeof(Headers))
     feed_headers(&headers, PyBytes_AS_STRING(content), PyBytes_GET_SIZE(content))
     if headers.line:
-        _end_line(&headers, headers.name, headers.line if headers.line < NAME_ROOM else NAME_ROOM)
+        _end_line(&headers, headers.name, headers.line if headers.line < NAME_ROOM else NAME_ROOM,
+                  headers.size - headers.line)
     return HeaderScan(headers.size, headers.hops, bool(headers.seen & DATE), bool(headers.seen & MESSAGE_ID),
                       bool(headers.seen & FROM))
 
@@ -115,8 +120,7 @@ cdef const char *_next_line(const char *at, const char *end) noexcept nogil:
     return feed + 1 if feed != NULL else end
 
 
-cdef const char *_behind_field(const char *at, const char *end) noexcept nogil:
-    """To behind the field's last line: folded lines begin with white space."""
+cdef const char *behind_field(const char *at, const char *end) noexcept nogil:
     at = _next_line(at, end)
     while at < end and (at[0] == SPACE or at[0] == HT):
         at = _next_line(at, end)
@@ -130,7 +134,7 @@ def field_value(bytes content, bytes name):
     cdef Py_ssize_t length = PyBytes_GET_SIZE(wanted)
     cdef const char *behind
     while at < end and at[0] != LF and not (at[0] == CR and at + 1 < end and at[1] == LF):
-        behind = _behind_field(at, end)
+        behind = behind_field(at, end)
         if length and _name_length(at, behind - at) == length and same_word(at, PyBytes_AS_STRING(wanted), length):
             field = (<bytes> at[:behind - at]).partition(b":")[2]
             return field.replace(b"\r\n", b"").replace(b"\n", b"").strip(b" \t")

@@ -101,6 +101,7 @@ cdef class LineSession:
         """Parse on where output was too much; False when that was not the case."""
         if not self.choked or self._said >= self._said_limit:
             return False
+        self.choked = False
         self._resume()
         return True
 

@@ -7,6 +7,7 @@ cdef bytes GO_AHEAD
 cdef bytes BYE
 cdef bytes CANNOT_VERIFY
 cdef bytes HELP
+cdef bytes TOO_SLOW
 cdef bytes TOO_MANY_ERRORS
 cdef bytes INTERNAL_ERROR
 cdef bytes TOO_MANY_RECIPIENTS
@@ -19,6 +20,8 @@ cdef bytes BAD_ARGUMENT
 cdef bytes NOT_IMPLEMENTED
 cdef bytes BAD_SEQUENCE
 cdef bytes HELLO_FIRST
+cdef bytes LHLO_FIRST
+cdef bytes NO_RECIPIENTS_LMTP
 cdef bytes BARE_REPLY
 cdef bytes TOO_LARGE_REPLY
 cdef bytes TOO_EARLY

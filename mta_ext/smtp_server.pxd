@@ -1,9 +1,10 @@
-# The SMTP server session: phases, decisions and the fields that a transaction needs.
+# The SMTP and LMTP server session: phases, decisions and the fields that a transaction needs.
 
+cimport cython
 from libc.stdint cimport uint32_t
 
 from mta_ext.content cimport Content, Limits
-from mta_ext.session cimport LineSession
+from mta_ext.deciding cimport DecidingSession
 
 # Where the session stands. A transaction is open from MAIL to CONTENT; HANDED is past our power to take it back.
 cdef enum Phase:
@@ -25,7 +26,9 @@ cdef enum Decision:
     ON_DATA
     ON_CONTENT
 
-cdef class SmtpServerSession(LineSession):
+
+@cython.final
+cdef class SmtpServerSession(DecidingSession):
     # Policy: bound once
     cdef object _on_hello
     cdef object _on_mail
@@ -35,29 +38,23 @@ cdef class SmtpServerSession(LineSession):
     cdef object _on_content
     cdef object _on_refused_content
     cdef object _on_reset
-    cdef object _on_error
 
     # What was configured
     cdef bytes _hostname
     cdef str _own_domain             # of a bare postmaster
     cdef bytes _extension_lines      # the end of the reply to EHLO
+    cdef bint _lmtp
     cdef bint _offers_size
     cdef bint _offers_8bitmime
     cdef Py_ssize_t _recipient_limit
-    cdef Py_ssize_t _error_limit
     cdef Limits _limits
 
     # The session
     cdef Phase _phase
-    cdef Decision _decision
-    cdef bint _answered              # answer() came while the callback was still running
-    cdef bytes _early                # with this
     cdef str _asked_name             # what HELO or EHLO said, until the decision
     cdef bint _asked_esmtp
     cdef readonly str hello_name
     cdef readonly bint esmtp
-    cdef readonly bint bye           # the peer said QUIT
-    cdef Py_ssize_t _errors
 
     # The transaction
     cdef Py_ssize_t _recipients
@@ -66,22 +63,14 @@ cdef class SmtpServerSession(LineSession):
     cdef Content _content
 
     cdef int _bind(self, handler) except -1
-    cdef void _unbind(self) noexcept
 
     # Phases
     cdef int _set_phase(self, Phase phase) except -1
     cdef int _end_transaction(self) except -1
     cdef int _reset(self) except -1
-    cdef int _close(self) except -1
 
-    # Replies and decisions
+    # Replies
     cdef int _say(self, bytes reply) except -1
-    cdef int _decide(self, object verdict) except -1
-    cdef int _settle(self, bytes verdict) except -1
-    cdef void _forget_decision(self) noexcept
-    cdef int _trouble(self, object error) except -1
-    cdef int _report(self, object error) except -1
-    cdef int _tell(self, object callback) except -1
 
     # Commands and content
     cdef int _refuse_early(self) except -1
@@ -90,6 +79,7 @@ cdef class SmtpServerSession(LineSession):
     cdef int _hello(self, str verb, const char *text, Py_ssize_t length) except -1
     cdef int _end_content(self) except -1
     cdef int _refuse_content(self, bytes reply, bint close) except -1
+    cdef int _say_of_content(self, bytes reply) except -1
 
 ctypedef int (*proceed_t)(SmtpServerSession, const char *, Py_ssize_t) except -1
 ctypedef int (*settle_t)(SmtpServerSession, bytes, bint) except -1
@@ -100,3 +90,10 @@ cdef struct Command:
     Py_ssize_t length
     int phases                       # in which it is allowed, a bit each
     proceed_t proceed
+
+cdef struct Replies:
+    # What was said to the end of content, LMTP.
+    Py_ssize_t count
+    Py_ssize_t accepted
+    bint last_word                   # the last of them is 421
+    bint sound

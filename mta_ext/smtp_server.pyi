@@ -1,26 +1,19 @@
-"""The SMTP server session (RFC 5321, 1870, 1652/6152, 2034, 2920), sans-IO."""
+"""The SMTP and LMTP server session (RFC 5321, 1870, 1652/6152, 2033, 2034, 2920), sans-IO."""
 
 from typing import Protocol
 
 from mta_ext.content import Content
-from mta_ext.session import LineSession, _Pending
-
-Verdict = bytes | None | _Pending
-"""What a call-back answers: None = yes, with the default reply; octets = this whole reply, CRLF included (4yz and
-5yz refuse, 421 closes too); PENDING = later, through ``answer`` (also from inside the call-back)."""
+from mta_ext.deciding import DecidingSession, Verdict
 
 class SmtpServerHandler(Protocol):
-    """Policy. Looked up once when the session is made; every call is a plain function call on the loop thread.
+    """Policy, as ``mta_ext.deciding`` describes it; 4yz and 5yz refuse, 421 closes too.
 
     Each transaction that ``on_mail`` did not refuse ends with exactly one of ``on_content``, ``on_refused_content``
-    and ``on_reset``. A call-back may call any method of the session.
-
-    What a call-back raises never reaches the shell: the reply is ``451 4.3.0 internal error`` (after the end of
-    content, when ``on_piece`` raised), the transaction is gone (``on_reset``), and the session goes on. The exception
-    is handed to the handler's ``on_error(exception)`` where it has such a method, else to ``sys.unraisablehook``."""
+    and ``on_reset``. When a call-back raises the reply is ``451 4.3.0 internal error`` (after the end of content, when
+    ``on_piece`` raised), the transaction is gone (``on_reset``), and the session goes on."""
 
     def on_hello(self, verb: str, name: str) -> Verdict:
-        """``verb`` is EHLO or HELO. None: the session sends its own reply with the extensions."""
+        """``verb`` is EHLO or HELO; with LMTP LHLO. None: the session sends its own reply with the extensions."""
     def on_mail(self, reverse_path: str, domain: str, size: int, eight_bit: bool) -> Verdict:
         """``reverse_path`` without brackets and source route, "" for the null path; ``size`` as declared, else 0."""
     def on_rcpt(self, forward_path: str, domain: str) -> Verdict:
@@ -30,17 +23,22 @@ class SmtpServerHandler(Protocol):
     def on_piece(self, data: bytes) -> None:
         """Large content only: the octets so far, in order, each call at least 256 KiB."""
     def on_content(self, content: Content) -> Verdict:
-        """End of content (CRLF.CRLF) of an acceptable message. The normal answer is PENDING, settled by the spool."""
+        """End of content (CRLF.CRLF) of an acceptable message. The normal answer is PENDING, settled by the spool.
+        LMTP: octets are the replies to all accepted recipients, in the order of RCPT and one behind the other; as many
+        as recipients, or fewer when the last of them is a 421, which speaks for all that are left. Any other number
+        is an error of the handler, and each recipient hears 451 4.3.0. None: 250 for each."""
     def on_refused_content(self) -> None:
-        """End of content that the session itself refused (bare CR or LF, too large, …); streamed pieces are void."""
+        """End of content that the session itself refused (bare CR or LF, too large, …); streamed pieces are void.
+        LMTP says the refusal to each recipient."""
     def on_reset(self) -> None:
         """RSET, a second EHLO, QUIT, eof, close or a refused DATA took away an open transaction (also in the middle
         of content, and while ``on_mail`` is pending). Not after ``on_content``: what was handed over goes its way."""
 
-class SmtpServerSession(LineSession):
+class SmtpServerSession(DecidingSession):
     """Limits in octets, line ends included, contents unstuffed. ``errors``: 5yz replies since the last accepted
     content; one more and the session says 421. ``extensions``: what EHLO offers; others than the default ones are
-    said but not understood. The host name is ASCII."""
+    said but not understood. The host name is ASCII. ``lmtp``: RFC 2033, the same call-backs.
+    ``shut`` and ``eof`` reset an open transaction; ``idle``: none is open."""
 
     def __init__(
         self,
@@ -55,31 +53,11 @@ class SmtpServerSession(LineSession):
         errors: int = 20,
         hops: int = 50,
         stream_above: int = 1_048_576,
+        lmtp: bool = False,
         extensions: tuple[str, ...] = ("PIPELINING", "SIZE", "8BITMIME", "ENHANCEDSTATUSCODES"),
     ) -> None: ...
     @property
     def hello_name(self) -> str: ...
     @property
     def esmtp(self) -> bool:
-        """The peer said EHLO."""
-    @property
-    def bye(self) -> bool:
-        """The session ended because the peer said QUIT: it waits for nothing but the close."""
-    @property
-    def in_content(self) -> bool:
-        """Between 354 and the end of content: the shell applies the content deadline and minimum rate."""
-    @property
-    def content_octets(self) -> int:
-        """Octets of content received in the current transaction, for the minimum rate."""
-    @property
-    def idle(self) -> bool:
-        """No transaction is open and nothing is half read: a draining server may say 421 now."""
-    def greet(self) -> None:
-        """Puts ``220 hostname ESMTP Hermes`` out."""
-    def answer(self, reply: bytes | None) -> None:
-        """Settles the pending decision, with None by the default reply; input kept meanwhile is parsed on. Ignored
-        after ``closing``; RuntimeError when no decision is outstanding."""
-    def shut(self, reply: bytes) -> None:
-        """Says a last word (421 …) and closes, whatever the state; an open transaction is reset."""
-    def eof(self) -> None:
-        """The peer closed or the connection broke: resets an open transaction. Nothing is put out any more."""
+        """The peer said EHLO or LHLO."""

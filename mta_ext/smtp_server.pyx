@@ -1,4 +1,4 @@
-"""The SMTP server session (RFC 5321), sans-IO: commands and content in, replies out, decisions by callback.
+"""The SMTP and LMTP server session (RFC 5321, 2033), sans-IO: commands in, replies out, decisions by callback.
 
 Owns: the order of commands, their syntax, the limits, and every reply that is not policy. These hold whatever a
 peer or a handler does:
@@ -11,26 +11,29 @@ peer or a handler does:
 
 The phases move as follows; ``_set_phase`` is the only place that moves them, and refuses what is not in its table.
 
-    SILENT -greet-> GREETED -HELO, EHLO-> READY
+    SILENT -greet-> GREETED -HELO, EHLO, LHLO-> READY
     READY -MAIL-> MAIL -RCPT-> RCPT -DATA-> CONTENT -its end-> HANDED -answer-> READY
     MAIL, RCPT, CONTENT -RSET, EHLO, refusal-> READY
     every phase -QUIT, shut, eof, bare line end-> CLOSED
+
+LMTP differs in three things: the hello is LHLO, DATA without a valid recipient is 503, and whatever is said behind the
+end of content is said once for each accepted recipient.
 
 Never does: sockets, time, policy, or the spool.
 """
 
 from typing import Protocol
 
+cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
-from cpython.exc cimport PyErr_SetObject, PyErr_WriteUnraisable
 from cpython.unicode cimport PyUnicode_DecodeASCII
 from libc.string cimport memchr
 
 from mta_ext.content cimport SOUND, BARE_LINE_END, Content, Flaw
+from mta_ext.deciding cimport DecidingSession
 from mta_ext.params cimport PARAMS_FINE, PARAMS_UNKNOWN, MailParams, ParamFlaw, read_params
 from mta_ext.path cimport PathParts, domain_of, is_hello_name, mailbox_of, scan_path
 from mta_ext.scan cimport any_high, first_four, same_word
-from mta_ext.session cimport LineSession
 from mta_ext.smtp_replies cimport (
     BAD_ARGUMENT,
     BAD_FORWARD_PATH,
@@ -45,23 +48,22 @@ from mta_ext.smtp_replies cimport (
     HELLO_FIRST,
     HELP,
     INTERNAL_ERROR,
+    LHLO_FIRST,
     LINE_TOO_LONG_REPLY,
     MAIL_OK,
     NOT_IMPLEMENTED,
     NO_RECIPIENTS,
+    NO_RECIPIENTS_LMTP,
     OK,
     RCPT_OK,
     TOO_EARLY,
     TOO_LARGE_REPLY,
     TOO_MANY_ERRORS,
     TOO_MANY_RECIPIENTS,
+    TOO_SLOW,
     UNKNOWN_COMMAND,
     UNKNOWN_PARAMETER,
 )
-
-from mta_ext.session import PENDING, _Pending
-
-Verdict = bytes | None | _Pending
 
 
 class SmtpServerHandler(Protocol):
@@ -71,12 +73,14 @@ class SmtpServerHandler(Protocol):
 cdef enum:
     CR = 13
     HT = 9
+    LF = 10
     SPACE = 32
+    HYPHEN = 45
     ONE = 49
     TWO = 50
     FOUR = 52
     FIVE = 53
-    COMMANDS = 19
+    COMMANDS = 20
     OUTPUT_LIMIT = 65_536    # octets of replies; a read of pipelined EHLO commands asks for twenty times its own size
     PHASES = 8
 
@@ -95,15 +99,17 @@ cdef int[PHASES] MOVES = [
 ]
 
 
-cdef class SmtpServerSession(LineSession):
+@cython.final
+cdef class SmtpServerSession(DecidingSession):
     """See the stub."""
 
     def __init__(self, handler, str hostname, *, Py_ssize_t message_size=52_428_800, Py_ssize_t recipients=1000,
                  Py_ssize_t command_line=2048, Py_ssize_t content_line=65_536, Py_ssize_t header_section=1_048_576,
                  Py_ssize_t errors=20, Py_ssize_t hops=50, Py_ssize_t stream_above=1_048_576,
-                 tuple extensions=("PIPELINING", "SIZE", "8BITMIME", "ENHANCEDSTATUSCODES")):
+                 bint lmtp=False, tuple extensions=("PIPELINING", "SIZE", "8BITMIME", "ENHANCEDSTATUSCODES")):
         self._hostname = hostname.encode("ascii")
         self._own_domain = hostname.lower()
+        self._lmtp = lmtp
         self.hello_name = ""
         self._line_limit = command_line
         self._said_limit = OUTPUT_LIMIT
@@ -131,7 +137,6 @@ cdef class SmtpServerSession(LineSession):
         return 0
 
     cdef void _unbind(self) noexcept:
-        """Handler and session refer to each other; without this each connection would wait for the collector."""
         self._on_hello = self._on_mail = self._on_rcpt = self._on_data = self._on_piece = None
         self._on_content = self._on_refused_content = self._on_reset = self._on_error = None
 
@@ -154,38 +159,10 @@ cdef class SmtpServerSession(LineSession):
         if self.closing:
             return
         self._set_phase(GREETED)
-        self._say(b"220 " + self._hostname + b" ESMTP Hermes\r\n")
+        self._say(b"220 " + self._hostname + (b" LMTP Hermes\r\n" if self._lmtp else b" ESMTP Hermes\r\n"))
 
-    def answer(self, bytes reply):
-        if self.closing:
-            return
-        if not self.pending:
-            if self._decision == NOTHING or self._answered:
-                raise RuntimeError("no decision is outstanding")
-            self._answered = True
-            self._early = reply
-            return
-        self.pending = False
-        self._parsing = True     # what callbacks feed meanwhile waits until the reply is out
-        try:
-            self._settle(reply)
-        except Exception as error:
-            self._trouble(error)
-        finally:
-            self._parsing = False
-        self._resume()
-
-    def shut(self, bytes reply not None):
-        if not self.closing:
-            self._output.append(reply)
-            self._close()
-
-    def eof(self):
-        if not self.closing:
-            self._close()
-        self._output.clear()
-        if not self._parsing:
-            self._unbind()
+    def timed_out(self):
+        self.shut(TOO_SLOW)
 
     # -- Phases --
 
@@ -213,20 +190,13 @@ cdef class SmtpServerSession(LineSession):
             self._tell(self._on_reset)
         return 0
 
-    cdef int _close(self) except -1:
-        """Nothing is parsed or asked from here on. A Content in a handler's hands keeps its buffer."""
-        cdef bint was_handed = self._phase == HANDED
-        if self.closing:
-            return 0
-        self.closing = True
-        self.pending = False
-        if was_handed:
+    cdef int _wind_up(self) except -1:
+        """An open transaction is gone. A Content in a handler's hands keeps its buffer."""
+        if self._phase == HANDED:
             self._content = None
         self._reset()
         self._content = None
-        self._forget_decision()
-        self._set_phase(CLOSED)
-        return self._resume()
+        return self._set_phase(CLOSED)
 
     # -- Replies and decisions --
 
@@ -236,69 +206,24 @@ cdef class SmtpServerSession(LineSession):
         self._output.append(reply)
         self._said += PyBytes_GET_SIZE(reply)
         if octets[0] == FIVE:
-            self._errors += 1
-            if self._errors > self._error_limit and not self.closing:
-                self._output.append(TOO_MANY_ERRORS)
-                self._close()
+            self._count_error(TOO_MANY_ERRORS)
         elif octets[0] == FOUR and octets[1] == TWO and octets[2] == ONE:
             self._close()
         return 0
 
-    cdef int _decide(self, object verdict) except -1:
-        """What a callback returned: settled now, or kept for ``answer``."""
-        if self.closing:
-            return 0
-        if verdict is PENDING:
-            if not self._answered:
-                self.pending = True
-                return 0
-            verdict = self._early
-        return self._settle(verdict)
+    cdef int _on_verdict(self, int decision, bytes verdict) except -1:
+        return SETTLE[decision](self, verdict, verdict is None or PyBytes_AS_STRING(verdict)[0] < FOUR)
 
-    cdef int _settle(self, bytes verdict) except -1:
-        cdef Decision decision = self._decision
-        if verdict is not None and PyBytes_GET_SIZE(verdict) < 4:
-            raise ValueError(f"{verdict!r} is no reply")
-        self._forget_decision()
-        self.progress += 1
-        return SETTLE[<int> decision](self, verdict, verdict is None or PyBytes_AS_STRING(verdict)[0] < FOUR)
-
-    cdef void _forget_decision(self) noexcept:
-        self._decision = NOTHING
-        self._answered = False
-        self._early = None
-
-    cdef int _trouble(self, object error) except -1:
-        """A callback raised. The transaction is lost, the session goes on."""
-        self._forget_decision()
-        self._report(error)
-        if self.closing:
-            return 0
+    cdef int _on_trouble(self) except -1:
+        """The transaction is lost, the session goes on."""
         if self._phase == CONTENT:
             self._failed = True      # the content must be read to its end before anything can be said
             self._content.throw_away()
             return 0
+        if self._phase == HANDED:
+            return self._say_of_content(INTERNAL_ERROR)
         self._reset()
         return self._say(INTERNAL_ERROR)
-
-    cdef int _report(self, object error) except -1:
-        if self._on_error is not None:
-            try:
-                self._on_error(error)
-                return 0
-            except Exception as another:
-                error = another
-        PyErr_SetObject(type(error), error)
-        PyErr_WriteUnraisable(self)
-        return 0
-
-    cdef int _tell(self, object callback) except -1:
-        """A callback that decides nothing: what it raises changes nothing either."""
-        try:
-            callback()
-        except Exception as error:
-            self._report(error)
-        return 0
 
     # -- Commands --
 
@@ -337,16 +262,20 @@ cdef class SmtpServerSession(LineSession):
         if command == NULL:
             return self._say(UNKNOWN_COMMAND)
         if not command.phases >> self._phase & 1:
-            return self._say(HELLO_FIRST if self._phase == GREETED else BAD_SEQUENCE)
+            if self._phase == GREETED:
+                return self._say(LHLO_FIRST if self._lmtp else HELLO_FIRST)
+            return self._say(BAD_SEQUENCE)
         if length == command.length:
             return command.proceed(self, line + length, 0)
         return command.proceed(self, line + command.length + 1, length - command.length - 1)
 
     cdef int _hello(self, str verb, const char *text, Py_ssize_t length) except -1:
+        if self._lmtp != (verb == "LHLO"):
+            return self._say(UNKNOWN_COMMAND)
         if not is_hello_name(text, length):
             return self._say(BAD_ARGUMENT)
         self._asked_name = PyUnicode_DecodeASCII(text, length, NULL)
-        self._asked_esmtp = verb == "EHLO"
+        self._asked_esmtp = verb != "HELO"
         self._decision = ON_HELLO
         return self._decide(self._on_hello(verb, self._asked_name))
 
@@ -375,12 +304,19 @@ cdef class SmtpServerSession(LineSession):
         return self._decide(self._on_content(self._content))
 
     cdef int _refuse_content(self, bytes reply, bint close) except -1:
+        cdef Py_ssize_t recipients = self._recipients
         self._end_transaction()
         self._tell(self._on_refused_content)
         if self.closing:
             return 0
-        self._say(reply)
+        self._say(reply * recipients if self._lmtp else reply)
         return self._close() if close else 0
+
+    cdef int _say_of_content(self, bytes reply) except -1:
+        """One reply of ours to the end of content; LMTP: to each recipient. It counts as one mistake at most."""
+        cdef Py_ssize_t recipients = self._recipients
+        self._end_transaction()
+        return self._say(reply * recipients if self._lmtp else reply)
 
 
 # -- One function a verb ---------------------------------------------------------------------------------------------
@@ -391,6 +327,10 @@ cdef int _helo(SmtpServerSession self, const char *text, Py_ssize_t length) exce
 
 cdef int _ehlo(SmtpServerSession self, const char *text, Py_ssize_t length) except -1:
     return self._hello("EHLO", text, length)
+
+
+cdef int _lhlo(SmtpServerSession self, const char *text, Py_ssize_t length) except -1:
+    return self._hello("LHLO", text, length)
 
 
 cdef int _mail(SmtpServerSession self, const char *text, Py_ssize_t length) except -1:
@@ -447,7 +387,7 @@ cdef int _data(SmtpServerSession self, const char *text, Py_ssize_t length) exce
         if not self._tried:
             return self._say(BAD_SEQUENCE)
         self._reset()
-        return self._say(NO_RECIPIENTS)
+        return self._say(NO_RECIPIENTS_LMTP if self._lmtp else NO_RECIPIENTS)
     self._decision = ON_DATA
     return self._decide(self._on_data())
 
@@ -531,10 +471,42 @@ cdef int _settle_data(SmtpServerSession self, bytes reply, bint good) except -1:
 
 
 cdef int _settle_content(SmtpServerSession self, bytes reply, bint good) except -1:
-    self._end_transaction()
+    if self._lmtp and reply is not None:
+        return settle_each(self, reply)
     if good:
         self._errors = 0
-    return self._say(OK if reply is None else reply)
+    return self._say_of_content(OK if reply is None else reply)
+
+
+cdef int settle_each(SmtpServerSession self, bytes replies) except -1:
+    """LMTP: a reply to each accepted recipient. A 421 behind others speaks for all that are left."""
+    cdef Replies seen = read_replies(PyBytes_AS_STRING(replies), PyBytes_GET_SIZE(replies))
+    if not seen.sound or seen.count > self._recipients or (seen.count < self._recipients and not seen.last_word):
+        raise ValueError(f"{replies!r} is not a reply to each of {self._recipients} recipients")
+    self._end_transaction()
+    if seen.accepted:
+        self._errors = 0
+    self._say(replies)
+    return self._close() if seen.last_word else 0
+
+
+cdef Replies read_replies(const char *octets, Py_ssize_t length) noexcept nogil:
+    """Counts replies that stand one behind the other; those of several lines have a hyphen behind the code."""
+    cdef Replies seen = Replies(0, 0, False, length > 0)
+    cdef const char *line = octets
+    cdef const char *end
+    while length > 0:
+        end = <const char *> memchr(line, LF, length)
+        if end == NULL or end - line < 4 or end[-1] != CR or seen.last_word:
+            seen.sound = False
+            return seen
+        if line[3] != HYPHEN:
+            seen.count += 1
+            seen.accepted += line[0] == TWO
+            seen.last_word = line[0] == FOUR and line[1] == TWO and line[2] == ONE
+        length -= end + 1 - line
+        line = end + 1
+    return seen
 
 
 cdef settle_t[6] SETTLE = [NULL, _settle_hello, _settle_mail, _settle_rcpt, _settle_data, _settle_content]
@@ -560,6 +532,7 @@ cdef int _fill_table() except -1:
     _define("data", 4, 1 << MAIL | 1 << RCPT, _data)
     _define("ehlo", 4, always, _ehlo)
     _define("helo", 4, always, _helo)
+    _define("lhlo", 4, always, _lhlo)
     _define("quit", 4, always, _quit)
     _define("rset", 4, always, _rset)
     _define("noop", 4, always, _noop)

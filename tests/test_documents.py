@@ -9,7 +9,7 @@ import pytest
 from mta.cli import COMMANDS
 from mta.config import parse
 from mta.config.units import duration, rate, size
-from mta.metrics.layout import BUILD_INFO, METRICS, WORKER_UP
+from mta.metrics.layout import EXTRA, METRICS
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -98,13 +98,13 @@ def test_a_limit_names_a_test(row):
 
 def test_every_metric_is_in_the_table_and_no_other():
     told = set(re.findall(r"`(mta_\w+)(?:\{\w+\})?`", section(INTERNALS, "Metrics")))
-    assert told == {metric.name for metric in METRICS} | {WORKER_UP, BUILD_INFO}
+    assert told == {metric.name for metric in METRICS} | set(EXTRA)
 
 
 def test_labels_of_metrics_are_those_that_are_told():
     told = dict(re.findall(r"`(mta_\w+)\{(\w+)\}`", section(INTERNALS, "Metrics")))
     real = {metric.name: metric.label for metric in METRICS if metric.label}
-    assert told == real | {WORKER_UP: "worker", BUILD_INFO: "version"}
+    assert told == real | {name: ",".join(extra.labels) for name, extra in EXTRA.items()}
 
 
 @pytest.mark.parametrize("text", re.findall(r"```toml\n(.*?)```", README, re.DOTALL), ids=["small", "production"])

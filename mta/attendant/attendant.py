@@ -9,15 +9,19 @@ import os
 import signal
 import sys
 from collections.abc import AsyncIterator, Callable, Coroutine
+from random import Random
 from typing import Any
 
 import msgspec
 
 from mta import __version__
+from mta.attendant.cage import Cage
 from mta.attendant.fanout import Fanout
+from mta.attendant.listeners import Place
 from mta.attendant.notify import Notifier
 from mta.attendant.parked import ParkedListeners
 from mta.attendant.prepare import Prepared
+from mta.attendant.prober import GREETING, Prober
 from mta.attendant.roles import WORKER, Role, roles_of
 from mta.attendant.service import Launch, Service
 from mta.attendant.shards import assign
@@ -26,7 +30,7 @@ from mta.clock import Clock
 from mta.config import Config, to_json
 from mta.errors import ConfigError, MtaError, TemporaryError, UnavailableError, UsageError
 from mta.metrics import MetricsTable, Sample, render
-from mta.metrics.layout import BUILD_INFO, WORKER_UP
+from mta.metrics.layout import BUILD_INFO, PROBE_FAILURES, SERVICE_RESTARTS, SERVICE_UP, WORKER_UP
 
 Row = dict[str, Any]
 
@@ -69,6 +73,8 @@ class Attendant:
         self._metrics = MetricsTable.create(sum(role.processes(config) for role in self._roles))
         self._parked = ParkedListeners(config.hostname)
         self._supervisor = Supervisor(clock, say, self._park, lambda service: self._parked.release(service.name))
+        self._prober = Prober(self._greeting_places, self._supervisor.on_ill, Random())
+        self._cage = Cage(prepared.listeners, self.ask, say, clock)
         self.fanout = Fanout(self._shards, self._ask, clock.now_ms)
 
     async def run(self) -> None:
@@ -80,8 +86,11 @@ class Attendant:
         for role in self._roles:
             for number in range(role.processes(self._config)):
                 self._add(role, number)
-        self._supervisor.start_all()
+        self._spawn(self._supervisor.start_all())
         self._spawn(self._tell_ready())
+        await asyncio.sleep(0)  # the first processes are there now, and start while we import
+        for service in self._supervisor.services.values():
+            self._spawn(self._prober.watch(service))
         self._spawn(self._tick())
         runner = await self._serve_admin()
         await self._stopping.wait()
@@ -110,13 +119,13 @@ class Attendant:
             "since": self._since / 1000,
             "restarts": 0,
             "description": "supervises all other services, administration and metrics",
+            "reason": "",
+            "retry_at": None,
         }
         services = [attendant, *(service.shown() for service in self._supervisor.services.values())]
-        listeners = [
-            {"protocol": self._config.listener[number].protocol, "address": address}
-            for group in self._prepared.listeners.values()
-            for number, address in group.addresses()
-        ]
+        services += self._cage.status()
+        bound = sorted(pair for group in self._prepared.listeners.values() for pair in group.addresses())
+        listeners = [{"protocol": self._config.listener[n].protocol, "address": address} for n, address in bound]
         return {
             "hostname": self._config.hostname,
             "version": __version__,
@@ -135,6 +144,14 @@ class Attendant:
                 self._metrics.retire(service.row)  # its gauges went with it, and it may stay away for long
         workers = [service for service in services if service.role == WORKER.name]
         samples = [Sample(WORKER_UP, {"worker": w.name}, float(w.state == "running")) for w in workers]
+        for service in services:
+            labels = {"service": service.name}
+            samples += [
+                Sample(SERVICE_UP, labels, float(service.state == "running")),
+                Sample(SERVICE_RESTARTS, labels, service.restarts),
+                Sample(PROBE_FAILURES, labels, self._prober.failures.get(service.name, 0)),
+            ]
+        samples += self._cage.samples()
         return render(self._metrics, [*samples, Sample(BUILD_INFO, {"version": __version__}, 1)])
 
     async def act(self, name: str, action: str) -> None:
@@ -167,6 +184,7 @@ class Attendant:
                 lambda: self._launch(role, number, row),
                 self._supervisor,
                 self._clock,
+                any(place.number >= 0 for place in role.places(self._config)),
             )
         )
 
@@ -189,8 +207,23 @@ class Attendant:
     def _park(self, service: Service) -> None:
         if not self._stopping.is_set():
             own = self._prepared.listeners[service.role].own(service.number)
-            parked = [(self._config.listener[index].protocol, sock) for index, sock in own]
-            self._parked.park(service.name, parked)
+            self._parked.park(service.name, [(self._protocol(index), sock) for index, sock in own])
+
+    def _protocol(self, index: int) -> str:
+        """Of a listener; the one that is not configured is the store's own (LMTP)."""
+        return self._config.listener[index].protocol if index >= 0 else "lmtp"
+
+    def _greeting_places(self, service: Service) -> list[tuple[str, Place]]:
+        """Listeners whose greeting tells how this very service is."""
+        if service.role == WORKER.name:
+            return []
+        places = self._prepared.listeners[service.role].places()
+        spoken = [(self._protocol(place.number), place) for place in places if not self._is_hidden(place.number)]
+        return [(protocol, place) for protocol, place in spoken if protocol in GREETING]
+
+    def _is_hidden(self, index: int) -> bool:
+        """Its greeting comes after the TLS handshake."""
+        return index >= 0 and self._config.listener[index].tls == "implicit"
 
     def _shards(self) -> list[int]:
         return sorted(shard for owned in self._owned for shard in owned)
@@ -228,8 +261,12 @@ class Attendant:
 
     async def _tell_ready(self) -> None:
         await self._supervisor.all_ready.wait()
+        for service in self._supervisor.services.values():
+            if service.state != "running":
+                self._say(f"{service.name} does not run: {service.reason or service.state}; see `mta status`")
         self._say("ready")
         self._notifier.ready()
+        self._cage.open(self._config)
 
     async def _tick(self) -> None:
         """Supervision and the service manager's watchdog share one beat."""
@@ -245,6 +282,7 @@ class Attendant:
     async def _drain(self) -> None:
         self._notifier.stopping()
         self._say("draining")
+        self._cage.close()
         await self._supervisor.drain_all(self._config.drain_timeout)
         self._say("stopped")
 
@@ -262,7 +300,8 @@ class Attendant:
             self._take_config(self._load())
             for name in list(self._supervisor.services):
                 if not self._stopping.is_set():
-                    await self._supervisor.restart(name, self._config.drain_timeout)
+                    await self._restart_for_reload(name)
+            self._cage.open(self._config)
             self._say("reload: done")
         except ConfigError as e:
             for finding in e.findings:
@@ -273,6 +312,16 @@ class Attendant:
         finally:
             self._reloading = False
             self._notifier.ready()
+
+    async def _restart_for_reload(self, name: str) -> None:
+        """A worker that does not come up ends the reload: the others go on with what they have. A directory or store
+        that was down before stays a matter of its own."""
+        try:
+            await self._supervisor.restart(name, self._config.drain_timeout)
+        except UnavailableError as e:
+            if self._supervisor.services[name].role == WORKER.name:
+                raise
+            self._say(f"reload: {e}")
 
     def _take_config(self, config: Config) -> None:
         changed = [name for name in FIXED if getattr(config, name) != getattr(self._config, name)]

@@ -64,8 +64,12 @@ class Listeners:
         return [(sock.fileno(), index) for index, sock in (*self._own[worker], *self._shared)]
 
     def own(self, worker: int) -> list[tuple[int, socket.socket]]:
-        """(listener index, socket): the TCP sockets that nobody else accepts from while this worker is down."""
-        return self._own[worker]
+        """(listener index, socket): those that nobody else accepts from while this process is down."""
+        return [*self._own[worker], *self._shared] if self._workers == 1 else self._own[worker]
+
+    def places(self) -> list[Place]:
+        """Where a client of this machine reaches each listener: as bound, or the loopback address for all addresses."""
+        return [_reached(number, sock.getsockname()) for number, sock in (*self._own[0], *self._shared)]
 
     def addresses(self) -> list[tuple[int, str]]:
         """(listener index, address as bound) of what is configured, for the log and the status."""
@@ -156,6 +160,13 @@ def _bind_error(where: str, e: OSError) -> MtaError:
     if unix and e.errno is None:  # Python's own check: sun_path holds 108 octets
         return CannotCreateError(f"listener {where}: the path is too long for a socket: at most 107 octets")
     return UnavailableError(f"listener {where}: {e.strerror or e}")
+
+
+def _reached(number: int, address: Any) -> Place:
+    if not isinstance(address, tuple):
+        return Place(number, "", 0, address)
+    host: str = address[0]
+    return Place(number, {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host), address[1], "")
 
 
 def _shown(address: Any) -> str:

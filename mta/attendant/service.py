@@ -43,8 +43,12 @@ class Watcher(Protocol):
 
 
 class Service:
-    """A named process and its state: ``stopped starting running draining waiting``; the ``number``-th of its role, with
-    a ``row`` of the metrics table. Loop thread only."""
+    """A named process and its state: ``stopped starting running draining waiting quarantined``; the ``number``-th of
+    its role, with a ``row`` of the metrics table. ``listens``: clients come to it. Loop thread only.
+
+    ``reason``: why it does not run, or what is wrong with it; "" when all is well. ``retry_at``: wall milliseconds of
+    the next start, 0 when none is planned. ``last_words``: the error that it ended with, in its own words.
+    """
 
     def __init__(
         self,
@@ -56,18 +60,25 @@ class Service:
         launch: Callable[[], Launch],
         watcher: Watcher,
         clock: Clock,
+        listens: bool = True,
     ) -> None:
         self.name = name
         self.role = role
         self.description = description
         self.number = number
         self.row = row
+        self.listens = listens
         self.state = "stopped"
+        self.reason = ""
+        self.retry_at = 0
+        self.last_words = ""
         self.restarts = 0
         self.beat: Row = {}
         self.stopped = asyncio.Event()
         self.stopped.set()
         self.became_ready = asyncio.Event()
+        #: Its first start has come to an end, good or bad; who depends on it need not wait any longer.
+        self.tried = asyncio.Event()
         self._launch = launch
         self._watcher = watcher
         self._clock = clock
@@ -75,6 +86,7 @@ class Service:
         self._process: subprocess.Popen[bytes] | None = None
         self._pidfd = -1
         self._channel: Channel | None = None
+        self._end: socket.socket | None = None
         self._connecting: asyncio.Task[Any] | None = None
 
     @property
@@ -107,11 +119,13 @@ class Service:
         self.stopped.clear()
         self.became_ready.clear()
         self.beat = {}
+        self.last_words = ""
+        self.retry_at = 0
         self.set_state("starting")
         loop = asyncio.get_running_loop()
         self._pidfd = os.pidfd_open(self._process.pid)
         loop.add_reader(self._pidfd, self._ended)
-        self._channel = Channel(self.name, self._heard)
+        self._channel, self._end = Channel(self.name, self._heard), ours
         self._connecting = loop.create_task(self._connect(self._channel, ours, launch.configure))
 
     async def _connect(self, channel: Channel, sock: socket.socket, configure: Row) -> None:
@@ -138,6 +152,8 @@ class Service:
             "since": self._since / 1000,
             "restarts": self.restarts,
             "description": self.description,
+            "reason": self.reason,
+            "retry_at": self.retry_at / 1000 if self.retry_at else None,
             "lag": self.beat.get("lag"),
             "queued": self.beat.get("queued"),
         }
@@ -148,21 +164,37 @@ class Service:
         if event == "ready":
             if self.state == "starting":
                 self.set_state("running")
+            self.reason = ""
             self.became_ready.set()
+            self.tried.set()
             self._watcher.on_ready(self)
         elif event == "heartbeat":
             self.beat = message
         elif event == "failing":
             self._watcher.on_failing(self, str(message.get("reason", "no reason given")))
+        elif event == "fatal":
+            self.last_words = str(message.get("reason", ""))
+
+    def _hear_the_rest(self) -> None:
+        """What it said last may still lie in the channel: its end is often seen first."""
+        assert self._channel is not None
+        assert self._end is not None
+        try:
+            while rest := self._end.recv(65536, socket.MSG_DONTWAIT):
+                self._channel.data_received(rest)
+        except OSError:
+            pass  # nothing is left, or the channel has been closed on our side
 
     def _ended(self) -> None:
         assert self._process is not None
+        self._hear_the_rest()
         asyncio.get_running_loop().remove_reader(self._pidfd)
         os.close(self._pidfd)
         code = self._process.wait()
         if self._channel is not None:
             self._channel.close()
-        self._process, self._channel, self._pidfd = None, None, -1
+        self._process, self._channel, self._end, self._pidfd = None, None, None, -1
         self.set_state("stopped")
         self.stopped.set()
+        self.tried.set()
         self._watcher.on_exit(self, code)

@@ -1,13 +1,17 @@
-"""Keeps the services running: restarts the dead, kills the stuck, drains all at the end.
+"""Keeps the services running: starts them in order, restarts the dead, kills the stuck, drains all at the end.
 
-Owns: the services and what is wanted of each. Never does: bind, read configuration, speak HTTP.
+Owns: the services, what is wanted of each, and the order. Services of one role are a *stage*; stages start in the
+order in which they were added, each when the one before is ready, has failed its start, or has taken too long, and they
+drain in the reverse order. A stage that does not come up never keeps the next one from starting: the services can do
+without each other, badly. Never does: bind, read configuration, speak HTTP.
 """
 
 import asyncio
 import signal
 from collections.abc import Callable
+from itertools import groupby
 
-from mta.attendant.restart import RestartPolicy
+from mta.attendant.restart import QUARANTINE_RETRY, RestartPolicy
 from mta.attendant.service import Service
 from mta.clock import Clock
 from mta.errors import UnavailableError, UsageError
@@ -19,6 +23,23 @@ TICK = 1.0
 PARK_AFTER = 1.0
 #: Seconds that a service with a failed spool has to say 421 to its clients.
 FAILING_LIMIT = 2.0
+#: Seconds that a stage waits for the one before; it may be opening a large environment after a power cut.
+STAGE_LIMIT = 20.0
+#: Seconds that a stage has for its drain, also when those before it have used up the time for all.
+STAGE_DRAIN = 5.0
+
+#: What an exit code of sysexits.h means.
+_EXITS = {
+    64: "usage",
+    65: "bad data",
+    69: "something it needs is unavailable",
+    71: "the system cannot start it",
+    73: "a file cannot be made",
+    74: "input or output error",
+    75: "temporary trouble",
+    77: "no permission",
+    78: "configuration",
+}
 
 
 class Supervisor:
@@ -40,6 +61,7 @@ class Supervisor:
         self._release = release
         self._policies: dict[str, RestartPolicy] = {}
         self._wanted: set[str] = set()
+        self._all_begun = False
         self._timers: dict[str, asyncio.TimerHandle] = {}
         self._last_tick = clock.monotonic()
 
@@ -47,9 +69,37 @@ class Supervisor:
         self.services[service.name] = service
         self._policies[service.name] = RestartPolicy()
 
-    def start_all(self) -> None:
-        for name in self.services:
-            self.start(name)
+    async def start_all(self) -> None:
+        """Stage by stage; returns when the last one has been started."""
+        self._wanted.update(self.services)
+        *before, last = self._stages()
+        for stage in before:
+            self._start_stage(stage)
+            await self._tried(stage)
+        self._start_stage(last)
+        self._all_begun = True
+        self._look_whether_ready()
+
+    def _stages(self) -> list[list[Service]]:
+        return [list(stage) for _, stage in groupby(self.services.values(), lambda service: service.role)]
+
+    def _start_stage(self, stage: list[Service]) -> None:
+        for service in stage:
+            if service.pid is None and service.name not in self._timers:
+                self._start(service)
+
+    async def _tried(self, stage: list[Service]) -> None:
+        """Until every service of the stage is ready or has failed, for STAGE_LIMIT seconds at most."""
+        try:
+            async with asyncio.timeout(STAGE_LIMIT):
+                for service in stage:
+                    if service.name in self._wanted:
+                        await service.tried.wait()
+        except TimeoutError:
+            for service in stage:
+                if not service.tried.is_set():
+                    self._say(f"{service.name} is not ready after {STAGE_LIMIT:.0f} s; the others start without it")
+                    service.tried.set()
 
     # What an operator may ask.
 
@@ -71,6 +121,8 @@ class Supervisor:
         self._cancel_timer(name)
         self._park(service)
         await self._end(service, limit)
+        service.tried.set()
+        service.reason = "stopped by an operator"
 
     async def restart(self, name: str, limit: float) -> None:
         """Drains it, starts it again, returns when it is ready. Raises UnavailableError when it does not come up."""
@@ -85,13 +137,18 @@ class Supervisor:
         for wait in waits:
             wait.cancel()
         if not service.became_ready.is_set():
-            raise UnavailableError(f"{name} does not come up again; the log says why")
+            raise UnavailableError(f"{name} does not come up again: {service.reason}")
 
     async def drain_all(self, limit: float) -> None:
+        """The last stage first: what it still hands over is taken by those before it. ``limit`` seconds for all, and
+        STAGE_DRAIN for each at least."""
         self._wanted.clear()
         for name in self.services:
             self._cancel_timer(name)
-        await asyncio.gather(*(self._end(service, limit) for service in self.services.values()))
+        end = self._clock.monotonic() + limit
+        for stage in reversed(self._stages()):
+            left = max(end - self._clock.monotonic(), min(limit, STAGE_DRAIN))
+            await asyncio.gather(*(self._end(service, left) for service in stage))
 
     def kill_all(self) -> None:
         self._wanted.clear()
@@ -114,22 +171,35 @@ class Supervisor:
                 service.kill()
 
     def ready(self) -> bool:
-        """Every service that is wanted says it is ready."""
-        return bool(self._wanted) and all(self.services[name].state == "running" for name in self._wanted)
+        """Whoever clients come to says that it is ready, and the others have at least been tried: mail is taken and
+        waits without a directory, and a service manager that gave up on us would only make that worse."""
+        wanted = [self.services[name] for name in self._wanted]
+        return self._all_begun and bool(wanted) and all(map(_serves, wanted))
+
+    def _look_whether_ready(self) -> None:
+        if self.ready():
+            self.all_ready.set()
 
     # What services tell (service.Watcher).
 
     def on_ready(self, service: Service) -> None:
         self._policies[service.name].ready(self._clock.monotonic())
         self._release(service)
-        if self.ready():
-            self.all_ready.set()
+        self._look_whether_ready()
 
     def on_heard(self, service: Service) -> None:
         self._policies[service.name].heard(self._clock.monotonic())
 
     def on_failing(self, service: Service, reason: str) -> None:
         self._say(f"{service.name} (pid {service.pid}) asks for a restart: {reason}")
+        self._replace(service)
+
+    def on_ill(self, service: Service, reason: str) -> None:
+        """It lives, but it has failed its probes."""
+        self._say(f"{service.name} (pid {service.pid}) is ill and is replaced: {reason}")
+        self._replace(service)
+
+    def _replace(self, service: Service) -> None:
         service.drain()
         asyncio.get_running_loop().call_later(FAILING_LIMIT, self._kill_if_same, service, service.pid)
 
@@ -141,13 +211,24 @@ class Supervisor:
             policy.forgive()
             return
         delay = policy.died(self._clock.monotonic())
-        when = "restarting now" if delay == 0 else f"restarting in {delay:.1f} s ({policy.deaths} deaths in a row)"
-        self._say(f"{service.name} ended: {_how(code)}; {when}")
+        service.reason = f"{_how(code)}: {service.last_words}" if service.last_words else _how(code)
+        self._say(f"{service.name} ended: {_how(code)}; {_what_next(policy, delay)}")
         service.restarts += 1
         if delay == 0:
             self._start(service)
-            return
-        service.set_state("waiting")
+        else:
+            self._wait(service, policy, delay)
+        self._look_whether_ready()
+
+    def _wait(self, service: Service, policy: RestartPolicy, delay: float) -> None:
+        if policy.quarantined:
+            self._say(
+                f"{service.name} is in quarantine, it has failed to start too often: {service.reason}. Put that right "
+                f"and say `mta status start {service.name}`; meanwhile it is tried every "
+                f"{QUARANTINE_RETRY / 60:.0f} minutes"
+            )
+        service.set_state("quarantined" if policy.quarantined else "waiting")
+        service.retry_at = self._clock.now_ms() + int(delay * 1000)
         if delay >= PARK_AFTER:
             self._park(service)
         self._timers[service.name] = asyncio.get_running_loop().call_later(delay, self._start, service)
@@ -166,6 +247,7 @@ class Supervisor:
     async def _end(self, service: Service, limit: float) -> None:
         if service.pid is None:
             service.set_state("stopped")
+            service.retry_at = 0
             return
         service.drain()
         try:
@@ -191,9 +273,19 @@ class Supervisor:
         return service
 
 
+def _serves(service: Service) -> bool:
+    return service.state == "running" or (not service.listens and service.tried.is_set())
+
+
+def _what_next(policy: RestartPolicy, delay: float) -> str:
+    if delay == 0:
+        return "restarting now"
+    return f"restarting in {delay:.1f} s ({policy.deaths} deaths in a row)"
+
+
 def _how(code: int) -> str:
     if code >= 0:
-        return f"exit {code}"
+        return f"exit {code} ({_EXITS[code]})" if code in _EXITS else f"exit {code}"
     try:
         return signal.Signals(-code).name
     except ValueError:

@@ -15,7 +15,7 @@ import msgspec
 Row = dict[str, Any]
 
 _MARKS = {"active": "*", "hold": "!"}
-_STATE_COLOURS = {"running": "green", "stopped": "yellow", "waiting": "red"}
+_STATE_COLOURS = {"running": "green", "stopped": "yellow", "waiting": "red", "quarantined": "red", "failing": "red"}
 AGES = ("5", "10", "20", "40", "80", "160", "320", "640", "1280", "1280+")
 
 
@@ -69,13 +69,61 @@ def qshape(rows: list[Row]) -> Iterator[str]:
         yield f"{row['domain']:>{width}} {row['total']:>7}" + "".join(f"{row.get(name, 0):>6}" for name in AGES)
 
 
-def services(rows: list[Row]) -> Iterator[str]:
-    yield f"{'NAME':<12} {'STATE':<9} {'PID':>7}  {'SINCE':<19} {'RESTARTS':>8}  DESCRIPTION"
+def mailbox(rows: Iterable[Row]) -> Iterator[str]:
+    """One line a message, as wide as it needs to be."""
+    count = octets = 0
     for row in rows:
-        state = colour(f"{row['state']:<9}", _STATE_COLOURS.get(row["state"]))
+        if not count:
+            yield f"{'N':>6} {'UNIQUE-ID':<13} {'SIZE':>9} {'ARRIVED':<19} {'FROM':<30} SUBJECT"
+        count += 1
+        octets += row["size"]
+        arrived = local_time(row["arrived"], "%Y-%m-%d %H:%M:%S")
+        yield (
+            f"{row['number']:>6} {row['unique_id']} {row['size']:>9} {arrived} {row['from'][:30]:<30} {row['subject']}"
+        )
+    yield f"{count} message{'s' if count != 1 else ''}, {octets} octets"
+
+
+def usage(rows: Iterable[Row]) -> Iterator[str]:
+    """One line a mailbox; a quota where there is one."""
+    yield f"{'MAILBOX':<40} {'MESSAGES':>9} {'OCTETS':>14}  QUOTA"
+    for row in rows:
+        limits = [f"{row['quota_messages']} messages"] if row["quota_messages"] else []
+        limits += [f"{row['quota_octets']} octets"] if row["quota_octets"] else []
+        name = row["address"] or f"{row['mailbox']} (nobody's)"
+        yield f"{name:<40} {row['messages']:>9} {row['octets']:>14}  {', '.join(limits) or '-'}"
+
+
+def services(rows: list[Row], now: float) -> Iterator[str]:
+    """A line a service; one that does not run as it should has a second line: why, and what comes next. ``now``:
+    seconds since 1970."""
+    yield f"{'NAME':<12} {'STATE':<11} {'PID':>7}  {'SINCE':<30} {'RESTARTS':>8}  DESCRIPTION"
+    for row in rows:
+        state = colour(f"{row['state']:<11}", _STATE_COLOURS.get(row["state"]))
         pid = row["pid"] if row["pid"] is not None else "-"
-        since = local_time(row["since"], "%Y-%m-%d %H:%M:%S")
-        yield f"{row['name']:<12} {state} {pid:>7}  {since:<19} {row['restarts']:>8}  {row['description']}"
+        since = f"{local_time(row['since'], '%Y-%m-%d %H:%M:%S')} ({span(now - row['since'])})"
+        yield f"{row['name']:<12} {state} {pid:>7}  {since:<30} {row['restarts']:>8}  {row['description']}"
+        if row.get("reason"):
+            yield f"{'':<12} {row['reason']}{_next_start(row)}"
+
+
+def _next_start(row: Row) -> str:
+    """When a service that is down is started again, and how an operator does it."""
+    by_hand = f"`mta status start {row['name']}`"
+    if row["state"] == "stopped":
+        return f"; {by_hand} starts it"
+    if not row.get("retry_at"):
+        return ""
+    at = local_time(row["retry_at"], "%H:%M:%S")
+    return f"; it is tried again at {at}, or now by {by_hand}"
+
+
+def span(seconds: float) -> str:
+    """How long, in the largest unit of which there are two, or seconds."""
+    for unit, length in (("days", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= 2 * length:
+            return f"{seconds / length:.0f} {unit}"
+    return f"{max(0.0, seconds):.0f} s"
 
 
 def why(rows: Iterable[Row]) -> Iterator[str]:

@@ -72,7 +72,7 @@ class StoppedQueue:
             runner = stack.enter_context(asyncio.Runner())
             admins = {shard: self._open(shard, stack, runner, writing) for shard in self._shards}
             fanout = Fanout(lambda: self._shards, lambda v, a, s: answer(admins[s], v, a), SystemClock().now_ms)
-            rows = _Pages(ask(fanout))
+            rows = Pages(ask(fanout))
             while page := runner.run(rows.next()):
                 yield from page
             for admin in admins.values():
@@ -113,10 +113,10 @@ def become_owner(data_dir: Path) -> None:
         drop(account_of_uid(owner))
 
 
-class _Pages:
+class Pages:
     """Rows by the page: to enter the loop for each one would take longer than to read it."""
 
-    def __init__(self, rows: AsyncIterator[Row]) -> None:
+    def __init__(self, rows: AsyncIterator[Any]) -> None:
         self._rows = rows
         self._error: MtaError | None = None
 

@@ -40,7 +40,8 @@ class PeerAddress(msgspec.Struct, omit_defaults=True, gc=False):
 
 
 class Event(msgspec.Struct, omit_defaults=True, kw_only=True, gc=False):
-    """One line of the event log. ``delays``: before queue, in queue, connection, transmission."""
+    """One line of the event log. ``delays``: before queue, in queue, connection, transmission. ``origin``: id of the
+    message that this one reports on or is a copy of. ``message_id``: of a reception, the field's value as it came."""
 
     type: EventType
     id: str = ""
@@ -62,3 +63,5 @@ class Event(msgspec.Struct, omit_defaults=True, kw_only=True, gc=False):
     tls_cipher: str = ""
     delays: tuple[float, float, float, float] | None = None
     reason: str = ""
+    origin: str = ""
+    message_id: str = ""

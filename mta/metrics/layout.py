@@ -29,18 +29,23 @@ DNS_COALESCED: Final = 15
 DNS_REFRESH: Final = 16
 DNS_ERROR: Final = 17
 LOG_LOST: Final = 18
-LDAP_SEARCHES: Final = 19
+STORE_DELIVERIES: Final = 19
+STORE_REMOVALS: Final = 20
+LDAP_SEARCHES: Final = 21
 
 # Gauges: go up and down, belong to the living process, and leave with it.
-CONNECTIONS_IN: Final = 20
-CONNECTIONS_OUT: Final = 21
-QUEUE_SCHEDULED: Final = 22
-QUEUE_READY: Final = 23
-QUEUE_INFLIGHT: Final = 24
-QUEUE_HELD: Final = 25
-QUEUE_OLDEST_MS: Final = 26
-LEDGER_DRIFT: Final = 27
-SPOOL_FREE: Final = 28
+CONNECTIONS_IN: Final = 22
+CONNECTIONS_OUT: Final = 23
+QUEUE_SCHEDULED: Final = 24
+QUEUE_READY: Final = 25
+QUEUE_INFLIGHT: Final = 26
+QUEUE_HELD: Final = 27
+QUEUE_OLDEST_MS: Final = 28
+LEDGER_DRIFT: Final = 29
+SPOOL_FREE: Final = 30
+STORE_MESSAGES: Final = 31
+STORE_OCTETS: Final = 32
+STORE_DRIFT: Final = 33
 
 #: Upper bounds in seconds: a fast disk commits in 0.1 ms, a sick one takes seconds.
 COMMIT_SECONDS_BOUNDS: Final = (
@@ -53,7 +58,7 @@ DELIVERY_SECONDS_BOUNDS: Final = (
 )  # fmt: skip
 
 # Histograms: buckets, one more for the rest, sum, count.
-COMMIT_SECONDS: Final = 29
+COMMIT_SECONDS: Final = 34
 COMMIT_MESSAGES: Final = COMMIT_SECONDS + len(COMMIT_SECONDS_BOUNDS) + 3
 DELIVERY_SECONDS: Final = COMMIT_MESSAGES + len(COMMIT_MESSAGES_BOUNDS) + 3
 SLOTS: Final = DELIVERY_SECONDS + len(DELIVERY_SECONDS_BOUNDS) + 3
@@ -112,8 +117,10 @@ METRICS: Final = (
         },
         "result",
     ),
-    Metric("mta_ldap_searches_total", "counter", "Searches of the address book.", {"": LDAP_SEARCHES}),
     Metric("mta_log_lost_total", "counter", "Event records that could not be written.", {"": LOG_LOST}),
+    Metric("mta_store_deliveries_total", "counter", "Copies put into mailboxes.", {"": STORE_DELIVERIES}),
+    Metric("mta_store_removals_total", "counter", "Messages removed from mailboxes.", {"": STORE_REMOVALS}),
+    Metric("mta_ldap_searches_total", "counter", "Searches of the address book.", {"": LDAP_SEARCHES}),
     Metric(
         "mta_connections", "gauge", "Open connections.", {"in": CONNECTIONS_IN, "out": CONNECTIONS_OUT}, "direction"
     ),
@@ -127,6 +134,9 @@ METRICS: Final = (
     Metric("mta_queue_oldest_seconds", "greatest", "Age of the oldest message.", {"": QUEUE_OLDEST_MS}, scale=0.001),
     Metric("mta_ledger_drift", "gauge", "Recipients the ledger cannot account for; 0.", {"": LEDGER_DRIFT}),
     Metric("mta_spool_free_bytes", "gauge", "Octets the spools may still take.", {"": SPOOL_FREE}),
+    Metric("mta_store_messages", "gauge", "Messages in all mailboxes.", {"": STORE_MESSAGES}),
+    Metric("mta_store_bytes", "gauge", "Octets in all mailboxes, as POP3 sends them.", {"": STORE_OCTETS}),
+    Metric("mta_store_drift", "gauge", "Messages the store's books cannot account for; 0.", {"": STORE_DRIFT}),
     Metric(
         "mta_spool_commit_seconds",
         "histogram",
@@ -150,10 +160,31 @@ METRICS: Final = (
     ),
 )
 
-#: Gauges that the attendant knows without a slot; it passes them to ``render`` as samples.
+#: Numbers that the attendant knows without a slot; it passes them to ``render`` as samples.
 WORKER_UP: Final = "mta_worker_up"
+SERVICE_UP: Final = "mta_service_up"
+SERVICE_RESTARTS: Final = "mta_service_restarts_total"
+PROBE_FAILURES: Final = "mta_probe_failures_total"
+CANARY_SECONDS: Final = "mta_canary_seconds"
+CANARY_SENT: Final = "mta_canary_sent_total"
+CANARY_FAILURES: Final = "mta_canary_failures_total"
 BUILD_INFO: Final = "mta_build_info"
-EXTRA_HELP: Final = {
-    WORKER_UP: "1 while the worker answers.",
-    BUILD_INFO: "1; the labels tell the version.",
+
+
+class Extra(NamedTuple):
+    """``labels`` by name. What ends in ``_total`` is a counter, the others are gauges."""
+
+    help: str
+    labels: tuple[str, ...]
+
+
+EXTRA: Final = {
+    WORKER_UP: Extra("1 while the worker answers.", ("worker",)),
+    SERVICE_UP: Extra("1 while the service answers.", ("service",)),
+    SERVICE_RESTARTS: Extra("Times that the service was started anew.", ("service",)),
+    PROBE_FAILURES: Extra("Probes that the service has failed.", ("service",)),
+    CANARY_SECONDS: Extra("Time of the last canary from its end of content to the mailbox.", ("listener",)),
+    CANARY_SENT: Extra("Canaries sent.", ("listener",)),
+    CANARY_FAILURES: Extra("Canaries that did not come to their mailbox.", ("listener",)),
+    BUILD_INFO: Extra("1; the labels tell the version.", ("version",)),
 }

@@ -6,7 +6,7 @@ Owns: summing rows and turning slots into samples. Never does: count anything it
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
-from mta.metrics.layout import EXTRA_HELP, METRICS, Metric
+from mta.metrics.layout import EXTRA, METRICS, Metric
 from mta.metrics.table import MetricsTable
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
 class Sample(NamedTuple):
-    """A gauge without a slot: ``Sample("mta_worker_up", {"worker": "worker-0"}, 1)``."""
+    """A number without a slot, named in ``layout.EXTRA``: ``Sample("mta_worker_up", {"worker": "worker-0"}, 1)``."""
 
     name: str
     labels: dict[str, str]
@@ -81,12 +81,12 @@ def _cumulative(bounds: tuple[float, ...], numbers: list[int], first: int) -> tu
 
 
 def _extra_families(samples: list[Sample]) -> Iterator["Family"]:
-    from prometheus_client.core import GaugeMetricFamily
+    from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
-    families: dict[str, GaugeMetricFamily] = {}
+    families: dict[str, GaugeMetricFamily | CounterMetricFamily] = {}
     for sample in samples:
         if sample.name not in families:
-            text = EXTRA_HELP.get(sample.name, sample.name)
-            families[sample.name] = GaugeMetricFamily(sample.name, text, labels=list(sample.labels))
+            make = CounterMetricFamily if sample.name.endswith("_total") else GaugeMetricFamily
+            families[sample.name] = make(sample.name, EXTRA[sample.name].help, labels=list(sample.labels))
         families[sample.name].add_metric(list(sample.labels.values()), sample.value)
     yield from families.values()

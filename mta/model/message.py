@@ -49,6 +49,7 @@ class Message(msgspec.Struct, array_like=True, gc=False):
     ``dotted``: some line of the content begins with a dot, so it must be stuffed on the way out.
     ``pieces``: how many pieces the content has in the spool; the spool fills it in.
     ``generated``: we wrote it ourselves (a DSN) and never answer it with a DSN.
+    ``origin``: id of the message that this one reports on, or is the copy of for a list; 0: it came from outside.
     """
 
     id: int
@@ -66,6 +67,7 @@ class Message(msgspec.Struct, array_like=True, gc=False):
     pieces: int = 0
     envid: str | None = None
     ret: str | None = None
+    origin: int = 0
 
     def queued(self) -> list[Recipient]:
         """The recipients that are still ours to deliver."""

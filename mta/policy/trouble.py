@@ -13,6 +13,7 @@ CONNECT     no connection to a host                             next host (the s
 LOST        connection lost before the end of content           next host (the shell), then retry
 UNCERTAIN   lost after it: perhaps delivered (RFC 1047)         retry, never fail: at worst a duplicate
 DNS         the resolver is in trouble                          retry
+DIRECTORY   the directory cannot be read                        retry
 ROUTING     no such domain, null MX, a loop                     the recipient has failed
 TOO_LARGE   above the remote's SIZE limit                       the recipient has failed
 ==========  ==================================================  ===========================================
@@ -31,6 +32,7 @@ class Kind(Enum):
     LOST = "lost"
     UNCERTAIN = "uncertain"
     DNS = "dns"
+    DIRECTORY = "directory"
     ROUTING = "routing"
     TOO_LARGE = "too large"
 
@@ -55,6 +57,7 @@ _STATUS = {
     Kind.LOST: "4.4.2",
     Kind.UNCERTAIN: "4.4.2",
     Kind.DNS: "4.4.3",
+    Kind.DIRECTORY: "4.3.0",
     Kind.ROUTING: "5.4.4",
     Kind.TOO_LARGE: "5.3.4",
 }

@@ -337,6 +337,7 @@ def _event(verb: str, message: Message, recipient: Recipient, reason: str, now: 
         session_id=message.session_id,
         reception_protocol=message.protocol,
         reason=reason,
+        origin=format_id(message.origin) if message.origin else "",
     )
 
 

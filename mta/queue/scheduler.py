@@ -196,6 +196,10 @@ class Scheduler:
             entry.message = message
         return entry.message
 
+    def share(self, message: Message) -> None:
+        """A message with one recipient, and so one live entry, is about to get more: the entry has it no more alone."""
+        self._hold(message)
+
     def _hold(self, message: Message) -> None:
         """One record in memory for all entries of a message, so that none writes over what another has learnt."""
         self._shared[message.id] = message

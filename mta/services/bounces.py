@@ -74,6 +74,7 @@ class Bounces:
             now,
             protocol="local",
             generated=True,
+            origin=message.id,
             dotted=content.startswith(b".") or b"\n." in content,
         )
         return dsn, content, enqueue(dsn, now)

@@ -19,6 +19,7 @@ from mta.policy.trouble import Kind, Problem, permanent, tries_next_host
 from mta.queue.entry import Attempt, Entry
 from mta.queue.site import Site
 from mta.routing.router import Destination, Host, Router, RoutingError
+from mta.services.local import NO_LOCAL_MAIL, LocalMail
 from mta_ext.counters import Counters
 from mta_ext.reply import Reply
 from mta_ext.shares import Shares
@@ -27,6 +28,8 @@ _log = logging.getLogger("mta.delivery")
 
 #: Recipients in one transaction: what every server must take (RFC 5321 §4.5.3.1.8).
 RECIPIENTS = 100
+#: To a store more of them, for it keeps one content for all recipients of a transaction.
+LMTP_RECIPIENTS = 1000
 #: Octets of content that are read into memory for delivery; larger content is pulled from the spool in pieces.
 WHOLE_CONTENT = 262_144
 #: Entries of one domain that wait in memory for its look-up; the others come when it has ended.
@@ -55,7 +58,14 @@ class Delivery:
     """All sites of a worker. ``take`` is the scheduler's way in."""
 
     def __init__(
-        self, settings: DeliverySettings, router: Router, wheel: Wheel, clock: Clock, counters: Counters, shares: Shares
+        self,
+        settings: DeliverySettings,
+        router: Router,
+        wheel: Wheel,
+        clock: Clock,
+        counters: Counters,
+        shares: Shares,
+        local: LocalMail = NO_LOCAL_MAIL,
     ) -> None:
         self.settings = settings
         self.router = router
@@ -63,6 +73,7 @@ class Delivery:
         self.clock = clock
         self.counters = counters
         self.shares = shares
+        self.local = local
         self.sites: dict[str, SiteDelivery] = {}
         self.resolving: dict[str, list[Entry]] = {}
         self.draining = False
@@ -88,6 +99,8 @@ class Delivery:
 
     def take(self, entry: Entry) -> None:
         """An entry became live: to its site at once when the route is known, else after the look-up."""
+        if entry.domain in self.local.domains and not self.local.prepare(entry):
+            return
         destination = self.router.cached(entry.domain)
         if isinstance(destination, Destination):
             self._place(entry, destination)
@@ -276,7 +289,7 @@ class SiteDelivery:
         if message is None:
             entry.home.scheduler.close(entry)
             return False
-        recipients = entry.recipients(RECIPIENTS)
+        recipients = entry.recipients(LMTP_RECIPIENTS if self.destination.protocol == "lmtp" else RECIPIENTS)
         if not recipients:
             entry.home.outcomes.advance(entry, message)
             return False

@@ -31,6 +31,9 @@ from mta.spool.protocol import Change, Spool
 from mta_ext.counters import Counters
 from mta_ext.reply import Reply
 
+#: Addresses behind an alias or list that its event names.
+NAMED = 20
+
 
 class Told(NamedTuple):
     """Where and when an attempt took place, for events: the site, the host and its address, the four delays, and the
@@ -189,6 +192,28 @@ class Outcomes:
             self._tell("Delivery", message, recipient, told, Response(250, "2.0.0", "discarded by route", "discard"))
         self.advance(entry, message, discarded=len(gone))
 
+    def expanded(self, entry: Entry, message: Message, recipient: Recipient, behind: list[str]) -> None:
+        """Tells that an alias or a list gave way to those ``behind`` it: addresses, and ids of further messages."""
+        names = ", ".join(behind[:NAMED]) + (f" and {len(behind) - NAMED} more" if len(behind) > NAMED else "")
+        told = Told("", "", "", (entry.reception, self._clock.monotonic() - entry.ready_at, 0.0, 0.0))
+        self._tell("Delivery", message, recipient, told, Response(250, "2.0.0", f"expanded to {names}", "expand"))
+
+    def replaced(self, entry: Entry, change: Change, lost: list[tuple[Recipient, Problem]]) -> bool:
+        """Applies the change of an expansion, in which those ``lost`` fail. True: the entry has recipients left."""
+        message = change.message
+        told = Told("", "", "", (entry.reception, self._clock.monotonic() - entry.ready_at, 0.0, 0.0))
+        failed = [r for r, problem in lost if self._troubled(entry, message, r, problem, told)]
+        change.failed = len(failed)
+        change.generated += self._bounces.for_change(message, entry, failed, [], self._clock.now_ms())
+        left = members(message, entry.group)
+        if not left:
+            change.leaving = (entry.key,)
+            change.finished = not message.queued()
+        self._apply(change)
+        if not left:
+            self.scheduler.close(entry)
+        return bool(left)
+
     def advance(
         self,
         entry: Entry,
@@ -240,10 +265,11 @@ class Outcomes:
         return False
 
     def _apply(self, change: Change) -> None:
-        """DSNs become live at once: the due index shows them from here on, so that to wait for the commit would be to
-        race with ``refill``. A crash before the commit undoes the failure too; at worst it is told twice."""
+        """What was generated becomes live at once: the due index shows it from here on, so that to wait for the commit
+        would be to race with ``refill``. A crash before the commit undoes the failure too; at worst it is told twice.
+        """
         self._spool.apply(change)
-        self._counters.add(REPORTS, len(change.generated))
+        self._counters.add(REPORTS, sum(message.generated for message, _content, _entries in change.generated))
         for message, content, entries in change.generated:
             self.scheduler.admit(message, content, entries, 0.0)
 
@@ -273,6 +299,7 @@ class Outcomes:
                 reception_protocol=message.protocol,
                 delivery_protocol=told.protocol,
                 delays=told.delays,
+                origin=format_id(message.origin) if message.origin else "",
             )
         )
 

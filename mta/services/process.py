@@ -16,16 +16,19 @@ import signal
 import socket
 import sys
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
-from typing import Any, Protocol
+from contextlib import suppress
+from typing import Any, Protocol, runtime_checkable
 
 import msgspec
 import uvloop
 
 from mta import config as configuration
+from mta.clock import SystemClock
 from mta.config import Config
 from mta.errors import MtaError
 from mta.log import diagnostics
-from mta.services.control import ControlChannel
+from mta.services.control import Answer, ControlChannel
+from mta.services.watchdog import LoopWatchdog, to_stderr
 
 _log = logging.getLogger("mta.process")
 
@@ -33,6 +36,10 @@ _log = logging.getLogger("mta.process")
 HEARTBEAT = 1.0
 #: Part of the drain timeout after which we end by ourselves: at its end the attendant kills us, perhaps in a commit.
 DRAIN_SHARE = 0.8
+#: What the attendant asks every service from time to time; no row, or an error that says what is wrong.
+PROBE = "probe"
+#: Characters of the reason that a dying service leaves behind.
+REASON_LIMIT = 2000
 
 
 class Orders(msgspec.Struct):
@@ -72,28 +79,62 @@ class Served(Protocol):
         """What the heartbeat tells beside ``lag``; once a second."""
 
 
+@runtime_checkable
+class Probed(Protocol):
+    """A service that can tell more about its health than that its loop runs."""
+
+    async def probe(self) -> None:
+        """Exercises what the service cannot do without (a read of its environment, a writer that is alive), cheaply:
+        it comes every few seconds. Raises MtaError that says what is wrong; taking long is wrong, too."""
+
+
 async def serve(orders: Orders, config: Config, end: socket.socket, service: Served) -> None:
     """The life of a service: until the attendant says drain, or SIGTERM comes."""
     loop = asyncio.get_running_loop()
     done = asyncio.Event()
-    control = ControlChannel(service.answer, {"drain": done.set}, lambda: os._exit(0))
+    probe = service.probe if isinstance(service, Probed) else None
+    control = ControlChannel(with_probe(service.answer, probe), {"drain": done.set}, lambda: os._exit(0))
     await service.start(lambda reason: control.notify("failing", reason=reason))
     await control.start(end)
     loop.add_signal_handler(signal.SIGTERM, done.set)
     control.notify("ready")
-    beating = loop.create_task(_beat(control, service))
+    watchdog = watch_loop(orders)
+    beating = loop.create_task(_beat(control, service, watchdog))
     await done.wait()
     await service.stop(config.drain_timeout * DRAIN_SHARE)
     beating.cancel()
+    watchdog.stop()
     control.notify("drained")
     await control.stop()
 
 
-async def _beat(control: ControlChannel, service: Served) -> None:
+def watch_loop(orders: Orders) -> LoopWatchdog:
+    """A watchdog for the running loop, which has to call its ``beat`` with every heartbeat."""
+    watchdog = LoopWatchdog(orders.service, SystemClock(), to_stderr)
+    watchdog.start()
+    return watchdog
+
+
+def with_probe(answers: Answer, probe: Callable[[], Coroutine[Any, Any, None]] | None) -> Answer:
+    """The service's own answers, and one to the attendant's probe: no row when all is well."""
+
+    async def answer(verb: str, args: Mapping[str, Any], shard: int) -> AsyncIterator[Mapping[str, Any]]:
+        if verb == PROBE:
+            if probe is not None:
+                await probe()
+            return
+        async for row in answers(verb, args, shard):
+            yield row
+
+    return answer
+
+
+async def _beat(control: ControlChannel, service: Served, watchdog: LoopWatchdog) -> None:
     """Heartbeats with the loop's lag: how late each one came (seconds)."""
     loop = asyncio.get_running_loop()
     lag = 0.0
     while True:
+        watchdog.beat()
         control.notify("heartbeat", lag=round(lag, 4), **service.facts())
         due = loop.time() + HEARTBEAT
         await asyncio.sleep(HEARTBEAT)
@@ -110,11 +151,23 @@ def main(run: Callable[[Orders, Config, socket.socket], Coroutine[Any, Any, None
     raise_descriptor_limit()
     calm_collector()
     diagnostics(config.log.level, process=orders.service)
+    last_words = os.dup(end.fileno())
     try:
         uvloop.run(run(orders, config, end))
     except MtaError as error:
+        _tell_fatal(last_words, str(error), error.exit_code)
         print(f"mta: {orders.service}: {error}", file=sys.stderr)
         raise SystemExit(error.exit_code) from None
+    except Exception as bug:
+        _tell_fatal(last_words, f"a bug: {bug!r}; the log has its traceback", 1)
+        raise
+
+
+def _tell_fatal(channel: int, reason: str, code: int) -> None:
+    """The last line on the control channel: why this process ends. The loop is gone, and nobody waits for us."""
+    line = msgspec.json.encode({"event": "fatal", "reason": reason[:REASON_LIMIT], "exit": code})
+    with suppress(OSError):  # the attendant is gone, or does not read: its own log has the reason as well
+        os.write(channel, line + b"\n")
 
 
 def die_with_parent(end: socket.socket) -> None:

@@ -15,13 +15,15 @@ from mta.metrics.layout import ACCEPTED_IN, CONNECTIONS_IN, OCTETS_IN, RECEIVED,
 from mta.model.message import Message, Recipient
 from mta.model.received import received_field
 from mta.model.spoolid import IdSource, format_id
-from mta.net.server import SmtpServerConnection
+from mta.net.server import ServerConnection
 from mta.policy.relay import RelayPolicy
 from mta.queue.scheduler import Scheduler
 from mta.services.enqueue import enqueue
+from mta.services.local import NO_LOCAL_MAIL, LocalMail
 from mta.spool.protocol import ContentStream, Spool, SpoolFull, Ticket
 from mta_ext.content import Content
 from mta_ext.counters import Counters
+from mta_ext.headers import field_value
 from mta_ext.session import PENDING, _Pending
 from mta_ext.smtp_server import SmtpServerSession
 
@@ -36,6 +38,8 @@ NO_RELAY = b"550 5.7.1 relaying denied\r\n"
 
 #: Octets of a stream that may wait for the disk before its connection is not read any more.
 STREAM_HIGH = 4 * 1_048_576
+#: Octets of a Message-ID that the event log keeps (RFC 5322 §2.1.1 has no longer line).
+MESSAGE_ID_LIMIT = 998
 #: Seconds for which the look at the disk's free space is trusted.
 SPACE_CHECK = 1.0
 
@@ -68,23 +72,25 @@ class Reception:
         events: EventLog,
         counters: Counters,
         clock: Clock,
+        local: LocalMail = NO_LOCAL_MAIL,
     ) -> None:
         self.settings = settings
         self.relay = relay
+        self.local = local
         self.spool = spool
         self.scheduler = scheduler
         self.ids = ids
         self.events = events
         self.counters = counters
         self.clock = clock
-        self.sessions: dict[SmtpServerConnection, ReceptionSession] = {}
+        self.sessions: dict[ServerConnection, ReceptionSession] = {}
         self.clients: Counter[str] = Counter()
         #: The 421 for new connections and transactions: draining, spool failed. None: all is well.
         self.refusal: bytes | None = None
         self._space_until = 0.0
         self._space = True
 
-    def opened(self, connection: SmtpServerConnection, peer: tuple[str, int]) -> SmtpServerSession | bytes:
+    def opened(self, connection: ServerConnection, peer: tuple[str, int]) -> SmtpServerSession | bytes:
         """A connection came in: its session, or the reply that turns it away."""
         address = peer[0]
         settings = self.settings
@@ -110,7 +116,7 @@ class Reception:
         )
         return handler.session
 
-    def closed(self, connection: SmtpServerConnection) -> None:
+    def closed(self, connection: ServerConnection) -> None:
         handler = self.sessions.pop(connection, None)
         if handler is not None:
             self.counters.add(CONNECTIONS_IN, -1)
@@ -155,6 +161,7 @@ class ReceptionSession:
         "_connection",
         "_eight_bit",
         "_label",
+        "_message_id",
         "_reception",
         "_recipients",
         "_reverse_path",
@@ -166,13 +173,14 @@ class ReceptionSession:
         "session",
     )
 
-    def __init__(self, reception: Reception, connection: SmtpServerConnection, address: str) -> None:
+    def __init__(self, reception: Reception, connection: ServerConnection, address: str) -> None:
         self._reception = reception
         self._connection = connection
         self.address = address
         self.session: SmtpServerSession
         self._trusted: bool = reception.relay.trusts(address)
         self._label = ""
+        self._message_id = b""
         self._transactions = 0
         self._reverse_path = ""
         self._eight_bit = False
@@ -203,11 +211,18 @@ class ReceptionSession:
         return None
 
     def on_rcpt(self, forward_path: str, domain: str) -> bytes | _Pending | None:
-        if not self._trusted and not self._reception.relay.admits(domain, trusted=False, forward_path=forward_path):
-            self._rejected(forward_path, NO_RELAY, "RCPT")
-            return NO_RELAY
-        if "@" not in forward_path:
-            forward_path = f"{forward_path}@{domain}"
+        local = self._reception.local
+        if "@" not in forward_path:  # postmaster, the only one who may come without a domain
+            forward_path = local.postmaster or f"{forward_path}@{domain}"
+            domain = forward_path.rpartition("@")[2].lower()
+        refusal = None
+        if domain in local.domains:
+            refusal = local.refusal(forward_path)
+        elif not self._trusted and not self._reception.relay.admits(domain, trusted=False, forward_path=forward_path):
+            refusal = NO_RELAY
+        if refusal is not None:
+            self._rejected(forward_path, refusal, "RCPT")
+            return refusal
         self._recipients.append(Recipient(forward_path, domain))
         return None
 
@@ -222,6 +237,7 @@ class ReceptionSession:
             self._stream = reception.spool.open_stream(self._trace_id)
             self._stream.on_drained = self._connection.release
             self._stream.append(self._trace(self._trace_id, reception.clock.now_ms()))
+            self._message_id = field_value(data, b"message-id") or b""
         self._stream.append(data)
         if self._stream.backlog > STREAM_HIGH:
             self._connection.hold()
@@ -235,6 +251,7 @@ class ReceptionSession:
             spool_id = reception.ids.next()
             octets: bytes | None = content.joined(self._trace(spool_id, now))
             size = len(octets)  # type: ignore[arg-type]
+            self._message_id = content.message_id
         else:
             self._stream = None
             spool_id = self._trace_id
@@ -306,6 +323,7 @@ class ReceptionSession:
         peer = PeerAddress(message.client_name, message.client_address)
         arrival = message.arrival / 1000
         delays = (took, 0.0, 0.0, 0.0)
+        message_id = self._message_id[:MESSAGE_ID_LIMIT].decode("utf-8", "replace")
         for recipient in message.recipients:
             events.write(
                 Event(
@@ -321,6 +339,7 @@ class ReceptionSession:
                     session_id=message.session_id,
                     reception_protocol=message.protocol,
                     delays=delays,
+                    message_id=message_id,
                 )
             )
 

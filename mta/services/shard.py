@@ -12,6 +12,7 @@ from mta.model.spoolid import IdSource
 from mta.policy.retry import RetryPolicy
 from mta.queue.scheduler import Deliverer, Scheduler
 from mta.services.bounces import Bounces
+from mta.services.expansions import Expansions
 from mta.services.outcomes import Outcomes
 from mta.spool.protocol import Spool, SpoolFailed
 from mta_ext.counters import Counters
@@ -41,6 +42,7 @@ class Shard:
         self.ids = IdSource(spool.shard, clock)
         self.bounces = Bounces(spool, self.ids, clock, hostname, give_up_after)
         self.outcomes = Outcomes(spool, self.scheduler, retry, self.bounces, events, counters, clock)
+        self.expansions = Expansions(spool, self.scheduler, self.outcomes, self.ids, clock)
 
     def start(self, on_failure: Callable[[SpoolFailed], None], on_commit: Callable[[float, int], None]) -> None:
         """``on_commit`` hears of each commit: seconds and messages. Raises StorageError."""

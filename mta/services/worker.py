@@ -15,6 +15,7 @@ from pathlib import Path
 
 from mta.clock import SystemClock
 from mta.config import Config
+from mta.errors import UnavailableError
 from mta.log import EventLog
 from mta.metrics import MetricsTable
 from mta.metrics.layout import (
@@ -24,9 +25,10 @@ from mta.metrics.layout import (
     COMMIT_SECONDS_HANDLE,
     LEDGER_DRIFT,
 )
+from mta.model.message import split_due_key
 from mta.net.deadlines import Wheel
 from mta.net.remote import RemoteDeadlines
-from mta.net.server import Deadlines, SmtpServerConnection
+from mta.net.server import Deadlines, ServerConnection
 from mta.policy.relay import RelayPolicy
 from mta.policy.retry import RetryPolicy
 from mta.routing.nameservers import NameServer, name_servers
@@ -36,8 +38,9 @@ from mta.routing.routes import Routes
 from mta.services.control import ControlChannel
 from mta.services.delivery import TICK, Delivery, DeliverySettings
 from mta.services.gauges import Gauges
+from mta.services.local import NO_LOCAL_MAIL, LocalMail, routes
 from mta.services.naming import own_addresses, own_names
-from mta.services.process import DRAIN_SHARE, HEARTBEAT, Orders, main
+from mta.services.process import DRAIN_SHARE, HEARTBEAT, Orders, main, watch_loop, with_probe
 from mta.services.reception import FAILING, Reception, ReceptionSettings
 from mta.services.shard import Shard
 from mta.services.verbs import QueueVerbs
@@ -50,6 +53,8 @@ LIVE = 20_000
 #: Heartbeats between two audits of our own books, and the queue above which only ``mta audit`` makes one.
 AUDIT_EVERY = 60
 AUDIT_UP_TO = 100_000
+#: Seconds since the scheduler's last round after which a probe finds something wrong; it comes ten times a second.
+TICK_LATE = 5.0
 #: File descriptors that incoming connections leave over, at least.
 DESCRIPTORS_KEPT = 64
 #: A queue of connections that the kernel completes before we accept them.
@@ -87,10 +92,13 @@ class Worker:
         await self._listen()
         self._gauges = Gauges(self._shards, self._delivery, self._events, self._counters, self._clock)
         self._verbs = verbs = QueueVerbs(self._shards, self._delivery, self._events, self._clock)
-        self._control = ControlChannel(verbs.answer, {"drain": self.drain}, lambda: os._exit(0))
+        self._control = ControlChannel(
+            with_probe(verbs.answer, self._probe), {"drain": self.drain}, lambda: os._exit(0)
+        )
         await self._control.start(self._end)
         loop.add_signal_handler(signal.SIGTERM, self.drain)
         self._control.notify("ready")
+        self._watchdog = watch_loop(self._orders)
         self._beat()
         self._tick()
         await self._done.wait()
@@ -101,8 +109,9 @@ class Worker:
         config, orders, clock = self._config, self._orders, self._clock
         delivery = config.delivery
         retry = RetryPolicy(delivery.retry_after, delivery.give_up_after, delivery.warn_after, random.random)
+        local = self._local_mail()
         self._delivery = Delivery(
-            self._delivery_settings(), self._router(), self._wheel, clock, self._counters, self._shares
+            self._delivery_settings(), self._router(), self._wheel, clock, self._counters, self._shares, local
         )
         for number in orders.shards:
             self._shards.append(
@@ -135,8 +144,21 @@ class Worker:
         )
         relay = RelayPolicy(config.relay.networks, config.relay.domains)
         self._reception = Reception(
-            settings, relay, own.spool, own.scheduler, own.ids, self._events, self._counters, clock
+            settings, relay, own.spool, own.scheduler, own.ids, self._events, self._counters, clock, local
         )
+
+    def _local_mail(self) -> LocalMail:
+        config = self._config
+        if not config.local.domains:
+            return NO_LOCAL_MAIL
+        from mta.directory.reader import DirectoryReader
+        from mta.directory.tables import directory_path
+
+        local = config.local
+        directory = DirectoryReader(
+            directory_path(config.data_dir), separator=local.subaddress, postmaster=local.postmaster, clock=self._clock
+        )
+        return LocalMail(frozenset(local.domains), directory, postmaster=local.postmaster, clock=self._clock)
 
     def _delivery_settings(self) -> DeliverySettings:
         delivery = self._config.delivery
@@ -156,7 +178,7 @@ class Worker:
         servers = tuple(NameServer(host, port) for host, port in config.dns.servers) or name_servers(())
         self._resolver = Resolver(servers, config.dns.timeout, self._clock, random=random.Random())
         return Router(
-            Routes((route.domain, route.to) for route in config.route),
+            Routes(routes(config)),
             self._resolver,
             port=config.delivery.port,
             own_names=own_names(config),
@@ -171,8 +193,8 @@ class Worker:
         deadlines = Deadlines(limits.command_timeout, limits.content_timeout, limits.minimum_rate)
         reception = self._reception
 
-        def make() -> SmtpServerConnection:
-            return SmtpServerConnection(reception.opened, reception.closed, self._wheel, deadlines)
+        def make() -> ServerConnection:
+            return ServerConnection(reception.opened, reception.closed, self._wheel, deadlines)
 
         for bound in self._bound:
             if bound.family == socket.AF_UNIX:
@@ -190,6 +212,7 @@ class Worker:
             for shard in self._shards:
                 shard.scheduler.refill()
         self._delivery.tick()
+        self._ticked = loop.time()
         self._ticking = loop.call_later(TICK, self._tick)
 
     def _committed(self, seconds: float, messages: int) -> None:
@@ -201,6 +224,7 @@ class Worker:
         """Heartbeat with the loop's lag: how late this very call came (seconds)."""
         loop = asyncio.get_running_loop()
         now = loop.time()
+        self._watchdog.beat()
         self._lag = max(0.0, now - getattr(self, "_beat_due", now))
         live = sum(len(shard.scheduler) for shard in self._shards)
         self._control.notify(
@@ -212,6 +236,19 @@ class Worker:
             self._auditing = loop.create_task(self._audit())
         self._beat_due = now + HEARTBEAT
         self._beating = loop.call_later(HEARTBEAT, self._beat)
+
+    async def _probe(self) -> None:
+        """What a worker cannot do without: it listens, its queue can be read, its scheduler comes round."""
+        if self._draining:
+            return
+        if not all(server.is_serving() for server in self._servers):
+            raise UnavailableError("a listener is closed")
+        if asyncio.get_running_loop().time() - self._ticked > TICK_LATE:
+            raise UnavailableError(f"the scheduler has not come round for {TICK_LATE:.0f} s")
+        now = self._clock.now_ms()
+        for shard in self._shards:
+            for key, _ in shard.spool.due(b"", now, 1):
+                shard.spool.load(split_due_key(key)[1])
 
     async def _audit(self) -> None:
         """Our own books, once a minute: a drift is said aloud and shown as a metric."""
@@ -256,6 +293,7 @@ class Worker:
         for handle in (self._ticking, self._beating, self._auditing):
             if handle is not None:
                 handle.cancel()
+        self._watchdog.stop()
         self._wheel.stop()
         self._delivery.abort()
         await self._delivery.router.close()

@@ -11,15 +11,16 @@ from typing import TYPE_CHECKING
 
 import lmdb
 
+from mta.disk.pieces import PIECE, id_key, piece_key
 from mta.errors import StorageError
 from mta.model.spoolid import format_id
 from mta.spool.books import enter
 from mta.spool.protocol import Change, Ledger, Ticket
 from mta.spool.shard import Shard
-from mta.spool.tables import LEDGER_KEY, PIECE, encode_ledger, id_key, piece_key
+from mta.spool.tables import LEDGER_KEY, encode_ledger
 
 if TYPE_CHECKING:
-    from mta.spool.stream import DiskStream
+    from mta.disk.stream import DiskStream
 
 #: A batch is cut when it holds more than this; the loop stands still for about 5 ms while it builds one of that size.
 MAX_OCTETS = 16 << 20
@@ -126,12 +127,12 @@ class Batch:
         if stream.abandoned:
             return
         if first == 0:
-            self._put(id_key(stream.spool_id), b"", db=self._shard.incomplete)
-        self._pieces(stream.spool_id, first, octets)
+            self._put(id_key(stream.number), b"", db=self._shard.incomplete)
+        self._pieces(stream.number, first, octets)
 
     def abandon(self, stream: "DiskStream", _nothing: None) -> None:
         """The content of a stream that no ticket will come for."""
-        self._purge.append(stream.spool_id)
+        self._purge.append(stream.number)
 
     def close(self) -> None:
         """The last of the batch: a bite of what is to be purged, and the books."""

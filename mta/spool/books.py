@@ -26,6 +26,7 @@ def enter(ledger: Ledger, change: Change) -> None:
     ledger.expanded += change.expanded
     ledger.discarded += change.discarded
     ledger.removed += change.removed
+    ledger.generated += change.added
     for message, _content, _entries in change.generated:
         ledger.generated += len(message.recipients)
 

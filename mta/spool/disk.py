@@ -22,8 +22,10 @@ import msgspec
 
 from mta.clock import Clock, SystemClock
 from mta.disk.environment import DATA_FILE, LOCK_WAIT, MAP_SIZE, PREALLOCATE
+from mta.disk.pieces import pieces_of
 from mta.disk.resident import INTERVAL, ResidentMap
 from mta.disk.space import FREE_SPACE, FreeSpace
+from mta.disk.stream import DiskStream
 from mta.disk.syncthread import SyncThread
 from mta.errors import StorageError
 from mta.model.message import Message
@@ -32,8 +34,7 @@ from mta.spool.books import enter
 from mta.spool.protocol import OUTCOME_DELAY, Change, Ledger, SpoolFailed, SpoolFull, Ticket
 from mta.spool.reading import Reader
 from mta.spool.shard import Shard
-from mta.spool.stream import DiskStream
-from mta.spool.tables import encode_message, pieces_of
+from mta.spool.tables import encode_message
 
 if TYPE_CHECKING:
     from mta.spool.protocol import ContentStream

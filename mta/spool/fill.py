@@ -12,20 +12,13 @@ import lmdb
 
 from mta.clock import Clock, SystemClock
 from mta.disk.environment import PREALLOCATE
+from mta.disk.pieces import PIECE, id_key, piece_key, pieces_of
 from mta.errors import StorageError
 from mta.model.message import Message, Recipient, due_key
 from mta.model.spoolid import IdSource, format_id
 from mta.spool.reading import Reader
 from mta.spool.shard import Shard, shard_directory
-from mta.spool.tables import (
-    LEDGER_KEY,
-    PIECE,
-    encode_ledger,
-    encode_message,
-    id_key,
-    piece_key,
-    pieces_of,
-)
+from mta.spool.tables import LEDGER_KEY, encode_ledger, encode_message
 
 #: Messages a commit: about 10 MB of small ones.
 _BATCH = 10_000

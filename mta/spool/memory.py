@@ -9,12 +9,14 @@ from collections.abc import Callable, Iterator
 
 import msgspec
 
+from mta.disk.pieces import pieces_of
+from mta.disk.stream import DRAINED
 from mta.errors import StorageError
 from mta.model.message import Message
 from mta.model.spoolid import format_id
 from mta.spool.books import enter
-from mta.spool.protocol import DRAINED, Change, ContentStream, Ledger, SpoolFailed, Ticket
-from mta.spool.tables import decode_message, due_bound, encode_message, pieces_of
+from mta.spool.protocol import Change, ContentStream, Ledger, SpoolFailed, Ticket
+from mta.spool.tables import decode_message, due_bound, encode_message
 
 _CHUNK = 65_280
 

@@ -9,12 +9,12 @@ from collections.abc import Callable, Iterator
 
 import msgspec
 
+from mta.disk.pieces import pieces_of
 from mta.errors import StorageError
 from mta.model.message import Message
 from mta.model.spoolid import format_id
 from mta.spool.books import enter
 from mta.spool.protocol import Change, ContentStream, Ledger, SpoolFailed, Ticket
-from mta.spool.tables import pieces_of
 
 
 class NullStream:

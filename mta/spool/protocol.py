@@ -20,9 +20,6 @@ from mta.model.message import Message
 #: Seconds that a change alone waits for company before it is committed.
 OUTCOME_DELAY = 0.010
 
-#: A stream's backlog (octets) below which ``on_drained`` is called.
-DRAINED = 1 << 20
-
 
 class SpoolFailed(StorageError):
     """A commit failed. Everything in its batch was refused, and the spool takes nothing more until restarted."""
@@ -61,8 +58,9 @@ class Change(msgspec.Struct, gc=False):
 
     ``finished``: no recipient is queued any more, so record and content leave; else the record is rewritten.
     ``leaving`` and ``entering``: due keys (and their domains). The counts are ledger columns, in recipients.
-    ``generated``: DSNs that are committed with it, as (message, content, entries); each of their recipients counts
-    as ``generated`` in the ledger. ``committed`` (optional) is called on the loop thread after the commit.
+    ``generated``: messages that are committed with it (DSNs, copies for a list), as (message, content, entries); each
+    of their recipients counts as ``generated`` in the ledger, and so do those ``added`` to this message.
+    ``committed`` (optional) is called on the loop thread after the commit.
     """
 
     message: Message
@@ -77,6 +75,7 @@ class Change(msgspec.Struct, gc=False):
     removed: int = 0
     generated: tuple[tuple[Message, bytes, list[tuple[bytes, str]]], ...] = ()
     committed: Callable[[], None] | None = None
+    added: int = 0
 
 
 class Ledger(msgspec.Struct):

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 import lmdb
 
+from mta.disk.pieces import PIECE, PIECES_PER_CHUNK, id_key, piece_key
 from mta.errors import StorageError
 from mta.model.message import Message
 from mta.model.spoolid import format_id
@@ -25,13 +26,9 @@ from mta.spool.protocol import Change, Ledger
 from mta.spool.shard import Shard
 from mta.spool.tables import (
     LEDGER_KEY,
-    PIECE,
-    PIECES_PER_CHUNK,
     decode_ledger,
     decode_message,
     due_bound,
-    id_key,
-    piece_key,
 )
 
 if TYPE_CHECKING:

@@ -1,1 +1,5 @@
-"""Mailboxes: what was delivered and not yet fetched, each content once, each mailbox with its quota."""
+"""Mailboxes: durable custody of delivered mail, behind one small protocol (``protocol``) with two backends.
+
+``disk`` is LMDB with group commit, ``memory`` keeps everything in dictionaries. ``stopped`` reads the files while no
+server runs, ``formats`` knows how other programs keep mailboxes.
+"""

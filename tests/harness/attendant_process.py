@@ -1,4 +1,7 @@
-"""A real attendant process with fake workers, for scenario tests: started, watched, asked, killed by its pid."""
+"""A real attendant process with fake workers, for scenario tests: started, watched, asked, killed by its pid.
+
+Directory and store, where the settings need them, are services that do what a test demands (``demanding_service``).
+"""
 
 import http.client
 import json
@@ -14,6 +17,7 @@ from queue import Empty, Queue
 
 ROOT = Path(__file__).parents[2]
 FAKE_WORKER = Path(__file__).with_name("fake_worker.py")
+DEMANDING = "tests.harness.demanding_service"
 PATIENCE = 20.0
 
 _SERVE = """
@@ -21,8 +25,11 @@ import os, sys
 from mta.attendant.run import serve
 from mta.config import load
 from mta.errors import MtaError
+exec(sys.argv[4])
+def command(role):
+    return [sys.executable, sys.argv[2]] if role.name == "worker" else [sys.executable, "-m", sys.argv[3]]
 try:
-    serve(lambda: load(sys.argv[1], {}), os.environ, lambda role: [sys.executable, sys.argv[2]])
+    serve(lambda: load(sys.argv[1], {}), os.environ, command)
 except MtaError as e:
     print("mta:", e, file=sys.stderr)
     sys.exit(e.exit_code)
@@ -41,9 +48,12 @@ class UnixHttp(http.client.HTTPConnection):
 
 
 class AttendantProcess:
-    """``stderr`` lines are collected; ``await_line`` waits for the next one that matches."""
+    """``stderr`` lines are collected; ``await_line`` waits for the next one that matches. ``before``: Python that the
+    attendant runs first, to shorten its times."""
 
-    def __init__(self, directory: Path, *, workers: int = 2, settings: str = "", **environ: str) -> None:
+    def __init__(
+        self, directory: Path, *, workers: int = 2, settings: str = "", before: str = "", **environ: str
+    ) -> None:
         self.directory = directory
         self.config = directory / "mta.toml"
         self.data = directory / "data"
@@ -51,7 +61,7 @@ class AttendantProcess:
         self._lines: Queue[str | None] = Queue()
         self.seen: list[str] = []
         self._process = subprocess.Popen(
-            [sys.executable, "-c", _SERVE, str(self.config), str(FAKE_WORKER)],
+            [sys.executable, "-c", _SERVE, str(self.config), str(FAKE_WORKER), DEMANDING, before],
             cwd=ROOT,
             env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), **environ},
             stdin=subprocess.DEVNULL,
@@ -123,6 +133,19 @@ class AttendantProcess:
 
     def port(self) -> int:
         return int(self.status()["listeners"][0]["address"].rpartition(":")[2])
+
+    def service(self, name: str) -> dict:
+        """Its row of the status."""
+        return next(row for row in self.status()["services"] if row["name"] == name)
+
+    def demand(self, what: str, wanted: bool = True) -> None:
+        """``<service>.<demand>``, see ``demanding_service``; may be said before the start."""
+        path = self.data / what
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if wanted:
+            path.touch()
+        else:
+            path.unlink(missing_ok=True)
 
 
 def greeted(port: int) -> tuple[socket.socket, str]:

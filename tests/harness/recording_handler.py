@@ -1,7 +1,8 @@
 """A policy for SMTP server sessions that remembers what it was asked, and ways to play octets to a session.
 
 Owns: the rules that the dialogues rely on: a local part tells what happens. ``refused``, ``later``, ``raises`` and
-``closing`` refuse with 550 or 451, raise, or say 421; ``waits`` is answered through PENDING. Never does: assertions.
+``closing`` refuse with 550 or 451, raise, or say 421; ``waits`` is answered through PENDING. In LMTP ``full`` and
+``shutdown`` are accepted by RCPT and refused behind the content. Never does: assertions.
 """
 
 import itertools
@@ -9,13 +10,23 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from mta_ext.content import Content
+from mta_ext.deciding import Verdict
 from mta_ext.session import PENDING
-from mta_ext.smtp_server import SmtpServerSession, Verdict
+from mta_ext.smtp_server import SmtpServerSession
 
 REFUSALS = {
     "refused": b"550 5.1.1 no such user\r\n",
     "later": b"451 4.2.1 not now\r\n",
     "closing": b"421 4.3.2 going down\r\n",
+}
+
+
+#: LMTP: what a recipient hears behind the content.
+DELIVERIES = {
+    "full": b"552 5.2.2 mailbox full\r\n",
+    "verbose": b"250-2.1.5 delivered\r\n250 2.1.5 with a word more\r\n",
+    "shutdown": b"421 4.3.2 going down\r\n",
+    "missing": b"",
 }
 
 
@@ -73,7 +84,16 @@ class RecordingHandler:
         self.facts.append(
             {
                 name: getattr(content, name)
-                for name in ("size", "streamed", "dotted", "eight_bit", "hops", "has_date", "has_message_id")
+                for name in (
+                    "size",
+                    "streamed",
+                    "dotted",
+                    "eight_bit",
+                    "hops",
+                    "has_date",
+                    "has_message_id",
+                    "message_id",
+                )
             }
         )
         self.contents.append(b"".join(self.pieces) + content.joined(b""))
@@ -92,6 +112,33 @@ class RecordingHandler:
 
     def on_error(self, error: Exception) -> None:
         self.errors.append(error)
+
+
+class LmtpHandler(RecordingHandler):
+    """Answers the content once for each accepted recipient, as his local part says."""
+
+    def __init__(self, *, pending: bool = False) -> None:
+        super().__init__(pending=pending)
+        self.accepted: list[str] = []
+
+    def on_mail(self, reverse_path: str, domain: str, size: int, eight_bit: bool) -> Verdict:
+        self.accepted.clear()
+        return super().on_mail(reverse_path, domain, size, eight_bit)
+
+    def on_rcpt(self, forward_path: str, domain: str) -> Verdict:
+        verdict = super().on_rcpt(forward_path, domain)
+        if not forward_path.startswith(tuple(REFUSALS)):
+            self.accepted.append(forward_path)
+        return verdict
+
+    def on_content(self, content: Content) -> Verdict:
+        self.content_reply = b"".join(self._delivery(path) for path in self.accepted)
+        return super().on_content(content)
+
+    def _delivery(self, path: str) -> bytes:
+        return next(
+            (DELIVERIES[key] for key in DELIVERIES if path.startswith(key)), b"250 2.1.5 %b\r\n" % path.encode()
+        )
 
 
 def settle(session: SmtpServerSession, handler: RecordingHandler) -> None:

@@ -7,7 +7,7 @@ from tests.harness.stories import route
 ALWAYS = {"type", "sender", "recipient", "timestamp", "created", "session_id"}
 QUEUED = ALWAYS | {"id", "queue", "size", "delays", "reception_protocol"}
 TRIED = QUEUED | {"site", "response", "peer_address", "num_attempts", "delivery_protocol"}
-ALL = TRIED | {"egress_source", "tls_protocol_version", "tls_cipher", "reason"}
+ALL = TRIED | {"egress_source", "tls_protocol_version", "tls_cipher", "reason", "origin", "message_id"}
 
 
 def test_every_event_has_its_fields(mta, sink) -> None:

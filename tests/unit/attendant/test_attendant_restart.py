@@ -2,7 +2,17 @@
 
 import pytest
 
-from mta.attendant.restart import GOOD_LIFE, LONGEST_AFTER_READY, LONGEST_DELAY, START_LIMIT, STUCK_AFTER, RestartPolicy
+from mta.attendant.restart import (
+    GOOD_LIFE,
+    LONGEST_AFTER_READY,
+    LONGEST_DELAY,
+    QUARANTINE_DEATHS,
+    QUARANTINE_RETRY,
+    QUARANTINE_WINDOW,
+    START_LIMIT,
+    STUCK_AFTER,
+    RestartPolicy,
+)
 from mta.attendant.shards import assign
 
 
@@ -10,11 +20,53 @@ def test_the_first_death_is_answered_at_once_and_further_ones_in_a_row_ever_late
     policy = RestartPolicy()
     delays = []
     for n in range(14):
-        policy.started(n)
-        delays.append(policy.died(n + 1))
+        start = n * (QUARANTINE_WINDOW / (QUARANTINE_DEATHS - 1) + 1)  # slow enough to keep out of quarantine
+        policy.started(start)
+        delays.append(policy.died(start + 1))
     assert delays[:6] == [0, 0.1, 0.2, 0.4, 0.8, 1.6]
     assert delays[-1] == LONGEST_DELAY
     assert max(delays) == LONGEST_DELAY
+    assert not policy.quarantined
+
+
+def in_quarantine() -> RestartPolicy:
+    policy = RestartPolicy()
+    for n in range(QUARANTINE_DEATHS):
+        assert not policy.quarantined
+        policy.started(n)
+        policy.died(n + 0.5)
+    return policy
+
+
+def test_who_never_becomes_ready_goes_into_quarantine_and_is_tried_seldom() -> None:
+    policy = in_quarantine()
+    assert policy.quarantined
+    for n in range(1, 4):
+        policy.started(n * QUARANTINE_RETRY)
+        assert policy.died(n * QUARANTINE_RETRY + 0.5) == QUARANTINE_RETRY
+        assert policy.quarantined
+
+
+@pytest.mark.parametrize("how", ["an operator", "it became ready"])
+def test_quarantine_ends_when_an_operator_says_so_or_the_service_is_ready(how: str) -> None:
+    policy = in_quarantine()
+    if how == "an operator":
+        policy.forgive()
+    policy.started(100)
+    if how != "an operator":
+        policy.ready(101)
+    assert not policy.quarantined
+    assert policy.died(102) < QUARANTINE_RETRY
+    assert not policy.quarantined
+
+
+def test_deaths_after_becoming_ready_lead_to_no_quarantine() -> None:
+    policy = RestartPolicy()
+    for n in range(3 * QUARANTINE_DEATHS):
+        policy.started(n)
+        policy.ready(n + 0.2)
+        policy.died(n + 0.5)
+    assert not policy.quarantined
 
 
 def test_a_service_that_was_ready_never_stays_away_for_long() -> None:

@@ -35,8 +35,35 @@ def test_a_message_is_handed_on_with_its_facts():
             "hops": 2,
             "has_date": True,
             "has_message_id": False,
+            "message_id": b"",
         }
     ]
+
+
+@pytest.mark.parametrize(
+    ("head", "found"),
+    [
+        (b"Message-ID: <1@x>\r\n", b"<1@x>"),
+        (b"Subject: hi\r\nmessage-id \t:<1@x> \t\r\nX: y\r\n", b"<1@x>"),
+        (b"Message-ID:\r\n\t<1@x>\r\n\r\n", b"<1@x>"),
+        (b"Message-ID: <1\r\n @x>\r\nMessage-ID: <2@x>\r\n", b"<1 @x>"),
+        (b"Message-ID:\r\n\r\n", b""),
+        (b"Message-ID:\r\n \r\n", b""),
+        (b"X: y\r\n Message-ID: folded\r\n\r\nMessage-ID: <body@x>\r\n", b""),
+        (b"Message-ID: <" + b"l" * 900 + b"@x>\r\n", b"<" + b"l" * 900 + b"@x>"),
+    ],
+)
+def test_the_message_id_is_found_whatever_the_segmentation(head, found):
+    raw = stuff_content(head + b"\r\n.text\r\n")
+    for pieces in ([raw], octet_by_octet(raw), cut(raw, range(7, len(raw), 7))):
+        assert [facts["message_id"] for facts in send(raw, pieces=pieces)[1].facts] == [found]
+
+
+def test_a_message_id_that_was_streamed_away_is_not_in_the_buffer_any_more():
+    raw = stuff_content(b"Message-ID: <1@x>\r\n\r\n" + b"x" * 70 + b"\r\n" + (b"y" * 70 + b"\r\n") * 8000)
+    _, handler = send(raw, stream_above=1000)
+    assert [(facts["streamed"] > 0, facts["message_id"]) for facts in handler.facts] == [(True, b"")]
+    assert handler.contents[0].startswith(b"Message-ID: <1@x>\r\n")
 
 
 def test_a_head_is_put_before_the_content_in_one_object():

@@ -6,133 +6,21 @@ The real shard, delivery, sessions and sockets on loopback; only the router and 
 import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
-from random import Random
 
 import pytest
 
-from mta.clock import SystemClock
-from mta.log import EventLog
-from mta.metrics import MetricsTable
-from mta.metrics.layout import CONNECTIONS_OUT, DEFERRED, DELIVERED, FAILED
-from mta.model.message import Message, Recipient
+from mta.metrics.layout import DEFERRED, DELIVERED, FAILED
+from mta.model.message import Message
 from mta.net import remote as net_remote
-from mta.net.deadlines import Wheel
-from mta.net.remote import RemoteDeadlines
-from mta.policy.retry import RetryPolicy
-from mta.routing.destination import Destination, Host, RoutingError
-from mta.services.delivery import Delivery, DeliverySettings
-from mta.services.enqueue import enqueue
-from mta.services.shard import Shard
-from mta.spool.memory import MemorySpool
-from mta.spool.protocol import Ticket
 from tests.harness.scripted_remote import Answer, ScriptedRemote, ScriptedServer, say
-
-CLOCK = SystemClock()
-CONTENT = b"Subject: x\r\n\r\nhello\r\n"
-LIMIT = 3
-SETTINGS = DeliverySettings("hermes.example", LIMIT, LIMIT, 1000, 5.0, RemoteDeadlines(5.0, 5.0), 2000, 1.0)
-
-
-class StandIn:
-    """Every domain is the one destination; an exception in its place is raised."""
-
-    def __init__(self) -> None:
-        self.destination: Destination | Exception = RoutingError(False, "4.4.3", "nothing is known yet")
-        self.known = True
-
-    def lead_to(self, *ports: int) -> None:
-        hosts = tuple(Host(f"mx{n}.example", port, n, ("127.0.0.1",)) for n, port in enumerate(ports))
-        self.destination = Destination("site.example", "smtp", hosts)
-
-    def cached(self, domain: str) -> Destination | None:
-        return self.destination if self.known and isinstance(self.destination, Destination) else None
-
-    async def resolve(self, domain: str) -> Destination:
-        await asyncio.sleep(0)
-        if isinstance(self.destination, Exception):
-            raise self.destination
-        return self.destination
-
-    def in_order(self, destination: Destination) -> list[Host]:
-        return list(destination.hosts)
-
-    async def addresses(self, host: Host) -> list[tuple[str, int]]:
-        return [(host.addresses[0], host.port)]
-
-
-class Works:
-    """One shard and its deliveries. ``problems``: what the loop had to complain about."""
-
-    def __init__(self, directory: Path, settings: DeliverySettings = SETTINGS) -> None:
-        loop = asyncio.get_running_loop()
-        self.problems: list[str] = []
-        loop.set_exception_handler(lambda _, context: self.problems.append(str(context)))
-        table = MetricsTable.create(1)
-        self.counters = table.row(0)
-        self.shares = table.shares(0)
-        self.router = StandIn()
-        self.spool = MemorySpool(0)
-        self.wheel = Wheel(loop)
-        self.wheel.start()
-        self.events = EventLog(str(directory / "events.jsonl"))
-        self.delivery = Delivery(settings, self.router, self.wheel, CLOCK, self.counters, self.shares)
-        self.shard = Shard(
-            self.spool, RetryPolicy((0.05,), 86400.0, 0.0, Random(1).random), self.delivery, self.events,
-            self.counters, CLOCK, hostname="mta.example", live=1000, content_memory=1 << 20, give_up_after=86400.0,
-        )  # fmt: skip
-        self.shard.start(lambda error: None, lambda seconds, messages: None)
-        self._number = 0
-
-    def send(self, *domains: str) -> Message:
-        """A message, committed at once."""
-        self._number += 1
-        now = CLOCK.now_ms()
-        recipients = [Recipient(f"r{n}@{d}", d) for n, d in enumerate(domains or ("b.example",))]
-        message = Message(self._number, "", recipients, len(CONTENT), now)
-        entries = enqueue(message, now)
-
-        def settled(ticket: Ticket, error: Exception | None) -> None:
-            self.shard.scheduler.admit(message, CONTENT, entries, 0.0)
-
-        self.spool.accept(Ticket(message, CONTENT, entries, settled))
-        return message
-
-    async def until(self, slot: int, count: int, *, refill: bool = True) -> None:
-        """The counter has come to ``count``; time goes on as in a worker, ten times a second."""
-        async with asyncio.timeout(20):
-            while self.counters.get(slot) != count:
-                if refill:
-                    self.shard.scheduler.refill()
-                self.delivery.tick()
-                await asyncio.sleep(0.01)
-
-    async def connections_end(self) -> None:
-        async with asyncio.timeout(20):
-            while self.delivery.sites["site.example"].members or self.delivery.tasks:
-                await asyncio.sleep(0.01)
-        queue = self.delivery.sites["site.example"].queue
-        assert (queue.connections, queue.opening, queue.idle) == (0, 0, [])
-        assert self.counters.get(CONNECTIONS_OUT) == 0
-        assert self.shares.total(self.shares.row("site.example")) == 0
-
-    def nothing_left(self) -> None:
-        assert self.problems == []
-        assert len(self.shard.scheduler) == 0
-        assert self.spool.ledger().outstanding() == 0
-        scheduler = self.shard.scheduler
-        assert (scheduler._holders, scheduler._shared, scheduler._charged) == ({}, {}, {})
-        assert scheduler._room == 1 << 20, "the memory for content has come back"
+from tests.harness.works import LIMIT, SETTINGS, Works
 
 
 @pytest.fixture
 async def works(tmp_path: Path) -> AsyncIterator[Works]:
     made = Works(tmp_path)
     yield made
-    made.delivery.abort()
-    made.wheel.stop()
-    await asyncio.sleep(0.01)
-    await made.shard.stop()
-    made.events.close()
+    await made.end()
 
 
 def scripts(*each: dict[str, list[Answer | str]]):

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from mta.disk.pieces import PIECE
 from mta.errors import StorageError
 from mta.model.message import HELD, Recipient, RecipientState, due_key
 from mta.spool.books import count_queued
@@ -13,7 +14,6 @@ from mta.spool.disk import DiskSpool
 from mta.spool.memory import MemorySpool
 from mta.spool.null import NullSpool
 from mta.spool.protocol import Change, Ledger, Spool, SpoolFailed
-from mta.spool.tables import PIECE
 from tests.harness.spooling import (
     SMALL,
     Settled,

@@ -1,30 +1,33 @@
-"""Content on its way into a shard while it still arrives.
+"""Content on its way into an environment while it still arrives.
 
-Owns: cutting what arrives into runs of whole pieces, and how much of it is not on disk yet. Never does: write; the
-spool puts runs into its batches in the order they came, so the ticket's batch is never before the content's.
+Owns: cutting what arrives into runs of whole pieces, and how much of it is not on disk yet. Never does: write; its
+owner puts runs into batches in the order they came, so that of the ticket or delivery is never before the content's.
 """
 
 from collections.abc import Callable
 from typing import Final
 
-from mta.spool.protocol import DRAINED
-from mta.spool.tables import PIECE, PIECES_PER_CHUNK
+from mta.disk.pieces import PIECE, PIECES_PER_CHUNK
 
 _RUN = PIECE * PIECES_PER_CHUNK
+#: A stream's backlog (octets) below which ``on_drained`` is called.
+DRAINED = 1 << 20
 
 
 class DiskStream:
-    """A ``ContentStream``. Loop thread only."""
+    """A ``ContentStream`` of spool or store; ``number``: the number of the content. Loop thread only."""
 
     def __init__(
         self,
-        spool_id: int,
+        number: int,
         hand_over: "Callable[[DiskStream, int, bytes], None]",
         give_up: "Callable[[DiskStream], None]",
     ) -> None:
-        self.spool_id: Final = spool_id
+        self.number: Final = number
         self.octets = 0
         self.backlog = 0
+        #: The last two octets, or as many as there are.
+        self.ending = b""
         self.on_drained: Callable[[], None] | None = None
         self.abandoned = False
         self.finished = False
@@ -40,6 +43,7 @@ class DiskStream:
         self.octets += len(data)
         self.backlog += len(data)
         self._tail += data
+        self.ending = data[-2:] if len(data) > 1 else (self.ending + data)[-2:]
         if len(self._tail) >= _RUN:
             self._cut(len(self._tail) // PIECE * PIECE)
 
@@ -57,7 +61,7 @@ class DiskStream:
         self._hand_over(self, first, run)
 
     def abandon(self) -> None:
-        """Idempotent; too late after the ticket. What was written leaves the spool with one of the next batches."""
+        """Idempotent; too late after the ticket. What was written leaves the disk with one of the next batches."""
         if self.abandoned or self.finished:
             return
         self.discard()

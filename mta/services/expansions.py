@@ -1,0 +1,121 @@
+"""What becomes of a message when an alias or a list in it gives way to those it stands for: a change of the spool.
+
+Owns: the new recipients, their place in the queue, and the copies for lists that have an owner. Never does: look
+anything up (``mta.services.local`` has asked the directory), or judge failures. Loop thread only.
+
+Those behind an alias become recipients of the same message, so its content stays stored once. A list with an owner
+gets a message of its own, since failures go to the owner and not to the author. Somebody who is reached in several
+ways gets the message once. All of it is one change: after a crash either the list or its members are in the queue.
+"""
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from mta.clock import Clock
+from mta.model.message import Message, Recipient, RecipientState, due_key, groups_of
+from mta.model.spoolid import IdSource, format_id
+from mta.policy.trouble import Problem
+from mta.queue.entry import Entry
+from mta.queue.scheduler import Scheduler
+from mta.services.enqueue import enqueue
+from mta.services.outcomes import Outcomes
+from mta.spool.protocol import Change, Spool
+
+#: A recipient who cannot get the message, and why.
+Lost = tuple[Recipient, Problem]
+Generated = tuple[Message, bytes, list[tuple[bytes, str]]]
+
+
+class Replaced(NamedTuple):
+    """A recipient and who gets the message instead. ``lists``: (owner, members) of the lists on the way that have an
+    owner; their members are not among ``targets``."""
+
+    recipient: Recipient
+    targets: tuple[str, ...]
+    lists: tuple[tuple[str, tuple[str, ...]], ...] = ()
+
+
+class Expansions:
+    """One per shard."""
+
+    def __init__(self, spool: Spool, scheduler: Scheduler, outcomes: Outcomes, ids: IdSource, clock: Clock) -> None:
+        self._spool = spool
+        self._scheduler = scheduler
+        self._outcomes = outcomes
+        self._ids = ids
+        self._clock = clock
+
+    def apply(self, entry: Entry, message: Message, replaced: list[Replaced], lost: list[Lost]) -> bool:
+        """Replaces recipients of the entry and fails the lost ones. True: the entry has mailboxes left."""
+        now = self._clock.now_ms()
+        for each in replaced:
+            each.recipient.state = RecipientState.EXPANDED
+        copies = tuple(
+            self._copy(message, entry, owner, names, now) for each in replaced for owner, names in each.lists if names
+        )
+        added = self._add(entry, message, replaced)
+        entering = self._enqueue(entry, message, added, now)
+        content = entry.content  # which it loses when nothing of it is left
+        for each in replaced:
+            behind = [*each.targets, *(format_id(copy.id) for copy, _, _ in copies)]
+            self._outcomes.expanded(entry, message, each.recipient, behind)
+        change = Change(message, expanded=len(replaced), added=len(added), entering=entering, generated=copies)
+        stays = self._outcomes.replaced(entry, change, lost)
+        self._scheduler.admit(message, content, list(entering), 0.0)
+        return stays
+
+    def _add(self, entry: Entry, message: Message, replaced: list[Replaced]) -> list[Recipient]:
+        """The new recipients, behind the others: the numbers of groups never change."""
+        has_it = (RecipientState.QUEUED, RecipientState.DELIVERED)
+        present = {r.forward_path.casefold() for r in message.recipients if r.state in has_it}
+        added = []
+        for recipient, targets, _ in replaced:
+            original = recipient.orcpt or f"rfc822;{recipient.forward_path}"
+            for target in targets:
+                if target.casefold() not in present:
+                    present.add(target.casefold())
+                    added.append(Recipient(target, _domain(target), notify=recipient.notify, orcpt=original))
+        if added and len(message.recipients) == 1:
+            self._scheduler.share(message)
+        message.recipients.extend(added)
+        return added
+
+    def _enqueue(
+        self, entry: Entry, message: Message, added: Iterable[Recipient], now: int
+    ) -> tuple[tuple[bytes, str], ...]:
+        """Due now, or with the group where one waits already. Gives the keys of groups that are new in the queue."""
+        fresh = set(map(id, added))
+        waiting = {r.domain: r.due for r in message.queued() if id(r) not in fresh}
+        waiting.setdefault(entry.domain, now)
+        groups = groups_of(message.recipients)
+        entering = {}
+        for recipient in added:
+            recipient.due = waiting.get(recipient.domain, now)
+            if recipient.domain not in waiting:
+                entering[recipient.domain] = due_key(now, message.id, groups[recipient.domain])
+        return tuple((key, domain) for domain, key in entering.items())
+
+    def _copy(self, message: Message, entry: Entry, owner: str, names: tuple[str, ...], now: int) -> Generated:
+        """The message for the members of a list whose owner hears of failures. Its content is read whole."""
+        content = entry.content
+        if content is None:
+            content = b"".join(self._spool.content(message))
+        copy = Message(
+            self._ids.next(),
+            owner,
+            [Recipient(name, _domain(name)) for name in names],
+            len(content),
+            now,
+            message.session_id,
+            message.client_name,
+            message.client_address,
+            message.protocol,
+            message.eight_bit,
+            message.dotted,
+            origin=message.id,
+        )
+        return copy, content, enqueue(copy, now)
+
+
+def _domain(address: str) -> str:
+    return address.rpartition("@")[2].lower()

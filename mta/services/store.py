@@ -1,0 +1,207 @@
+"""The store process: mailboxes on one loop, mail coming in by LMTP.
+
+Owns: the wiring of the store, its listeners and its gauges, their start, drain and end. Never does: bind, fork or
+change user (the attendant has); the directory is read only. Started as ``python -m mta.services.store FD``.
+"""
+
+import asyncio
+import logging
+import socket
+from collections.abc import AsyncIterator, Callable, Mapping
+from typing import Any
+
+from mta.clock import SystemClock
+from mta.config import Config
+from mta.directory.reader import DirectoryReader
+from mta.directory.tables import directory_path
+from mta.log import EventLog
+from mta.metrics import MetricsTable
+from mta.metrics.layout import (
+    COMMIT_MESSAGES,
+    COMMIT_MESSAGES_HANDLE,
+    COMMIT_SECONDS,
+    COMMIT_SECONDS_HANDLE,
+    LOG_LOST,
+    STORE_DELIVERIES,
+    STORE_DRIFT,
+    STORE_MESSAGES,
+    STORE_OCTETS,
+    STORE_REMOVALS,
+)
+from mta.model.spoolid import IdSource
+from mta.net.deadlines import Wheel
+from mta.net.server import Deadlines, SmtpServerConnection
+from mta.policy.relay import RelayPolicy
+from mta.services.lmtp import FAILING, Lmtp, LmtpSettings
+from mta.services.mailboxes import MailboxVerbs
+from mta.services.process import HEARTBEAT, Orders, main, serve
+from mta.store.disk import DiskStore
+from mta.store.protocol import Quota, StoreFailed
+from mta.store.tables import store_directory
+
+_log = logging.getLogger("mta.store")
+
+#: A queue of connections that the kernel completes before we accept them.
+BACKLOG = 4096
+#: A message that a worker took goes on with our trace fields in its head: these are beyond the worker's limits.
+TRACE_OCTETS = 16_384
+TRACE_HOPS = 10
+#: Heartbeats between two audits of our own books, and the messages above which only ``mta mailbox audit`` makes one:
+#: commits wait for it, some 2 µs a message.
+AUDIT_EVERY = 60
+AUDIT_UP_TO = 20_000
+#: Seconds between two looks whether all connections have ended.
+_POLL = 0.02
+
+
+def open_directory(config: Config) -> DirectoryReader:
+    """The directory as this configuration wants it read."""
+    local = config.local
+    return DirectoryReader(
+        directory_path(config.data_dir), separator=local.subaddress, postmaster=local.postmaster, clock=SystemClock()
+    )
+
+
+def quota_of(config: Config) -> Quota:
+    return Quota(config.store.quota_size, config.store.quota_messages)
+
+
+class StoreService:
+    """A ``Served``. Made on the loop thread of its process."""
+
+    def __init__(self, orders: Orders, config: Config) -> None:
+        self._config = config
+        self._clock = SystemClock()
+        self._bound = orders.sockets()
+        self._counters = MetricsTable.attach(orders.metrics_fd).row(orders.row)
+        self._events = EventLog(config.log.events, rotate_size=config.log.rotate_size, keep=config.log.keep)
+        self._directory = open_directory(config)
+        self.store = DiskStore(
+            store_directory(config.data_dir),
+            quota=quota_of(config),
+            clock=self._clock,
+            free_space=config.spool.free_space,
+        )
+        self._lmtp = Lmtp(
+            self._settings(),
+            RelayPolicy(config.relay.networks, ()).trusts,
+            self._directory,
+            self.store,
+            IdSource(0, self._clock),
+            self._events,
+            self._counters,
+            self._clock,
+        )
+        self._verbs = MailboxVerbs(
+            self.store,
+            self._directory,
+            self._clock,
+            quota=quota_of(config),
+            message_size=config.limits.message_size,
+        )
+        self._servers: list[asyncio.AbstractServer] = []
+        self._beats = 0
+        self._auditing: asyncio.Task[None] | None = None
+
+    def _settings(self) -> LmtpSettings:
+        limits = self._config.limits
+        return LmtpSettings(
+            self._config.hostname,
+            limits.message_size + TRACE_OCTETS,
+            limits.recipients,
+            limits.command_line,
+            limits.content_line,
+            limits.header_section + TRACE_OCTETS,
+            limits.errors,
+            limits.hops + TRACE_HOPS,
+            limits.connections,
+            limits.connections_per_client,
+            self._config.local.domains,
+        )
+
+    # Served
+
+    async def start(self, failing: Callable[[str], None]) -> None:
+        """See ``Served.start``."""
+
+        def failed(error: StoreFailed) -> None:
+            _log.error("%s", error)
+            self._lmtp.drain(FAILING)
+            failing(str(error))
+
+        self.store.on_commit = self._committed
+        self.store.start(failed)
+        self._wheel = Wheel(asyncio.get_running_loop())
+        self._wheel.start()
+        for index, sock in self._bound:
+            await self._listen(index, sock)
+
+    async def _listen(self, index: int, sock: socket.socket) -> None:
+        """``index`` below 0 is the socket on which workers hand over mail."""
+        loop = asyncio.get_running_loop()
+        make = self._lmtp_connection
+        if sock.family == socket.AF_UNIX:
+            self._servers.append(await loop.create_unix_server(make, sock=sock, backlog=BACKLOG))
+        else:
+            self._servers.append(await loop.create_server(make, sock=sock, backlog=BACKLOG))
+
+    def _lmtp_connection(self) -> SmtpServerConnection:
+        limits = self._config.limits
+        deadlines = Deadlines(limits.command_timeout, limits.content_timeout, limits.minimum_rate)
+        return SmtpServerConnection(self._lmtp.opened, self._lmtp.closed, self._wheel, deadlines)
+
+    async def stop(self, patience: float) -> None:
+        """See ``Served.stop``."""
+        for server in self._servers:
+            server.close()
+        loop = asyncio.get_running_loop()
+        until = loop.time() + patience
+        self._lmtp.drain()
+        while self._lmtp.connections.busy() and loop.time() < until:
+            await asyncio.sleep(_POLL)
+            self._lmtp.drain()
+        self._lmtp.connections.shut_all(self._lmtp.refusal or FAILING)
+        self._wheel.stop()
+        if self._auditing is not None:
+            await self._auditing
+        await self.store.stop()
+        self._directory.close()
+        self._events.close()
+
+    def answer(self, verb: str, args: Mapping[str, Any], shard: int) -> AsyncIterator[Mapping[str, Any]]:
+        """See ``Served.answer``."""
+        return self._verbs.answer(verb, args)
+
+    def facts(self) -> dict[str, Any]:
+        """For the heartbeat; the gauges follow it."""
+        counters = self._counters
+        held = self.store.totals()
+        counters.set(STORE_MESSAGES, held.messages)
+        counters.set(STORE_OCTETS, held.octets)
+        counters.set(LOG_LOST, self._events.lost)
+        self._beats += 1
+        if self._beats % round(AUDIT_EVERY / HEARTBEAT) == 0 and held.messages <= AUDIT_UP_TO:
+            self._auditing = asyncio.get_running_loop().create_task(self._audit())
+        return {"messages": held.messages, "connections": len(self._lmtp.connections)}
+
+    async def _audit(self) -> None:
+        """Our own books, once a minute: a drift is said aloud and shown as a metric."""
+        audit = await self.store.audit()
+        self._counters.set(STORE_DRIFT, audit.drift)
+        for finding in audit.findings:
+            _log.error("the store's books do not balance: %s; keep its files and run mta mailbox audit", finding)
+
+    def _committed(self, seconds: float, delivered: int, removed: int) -> None:
+        counters = self._counters
+        counters.observe(COMMIT_SECONDS, COMMIT_SECONDS_HANDLE, seconds)
+        counters.observe(COMMIT_MESSAGES, COMMIT_MESSAGES_HANDLE, delivered)
+        counters.add(STORE_DELIVERIES, delivered)
+        counters.add(STORE_REMOVALS, removed)
+
+
+async def run(orders: Orders, config: Config, end: socket.socket) -> None:
+    await serve(orders, config, end, StoreService(orders, config))
+
+
+if __name__ == "__main__":
+    main(run)

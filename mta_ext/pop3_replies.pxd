@@ -1,0 +1,30 @@
+# Prebuilt replies, set when the module is imported.
+
+cdef bytes OK
+cdef bytes BYE
+cdef bytes SEND_PASS
+cdef bytes LOGGED_IN
+cdef bytes BEGIN_TLS
+cdef bytes UTF8_ON
+cdef bytes INTERNAL_ERROR
+cdef bytes TOO_MANY_ERRORS
+cdef bytes UNKNOWN_COMMAND
+cdef bytes BAD_SEQUENCE
+cdef bytes BAD_ARGUMENT
+cdef bytes BAD_OCTET
+cdef bytes BAD_UTF8
+cdef bytes LINE_TOO_LONG
+cdef bytes BARE_REPLY
+cdef bytes NUL_REPLY
+cdef bytes TOO_EARLY
+cdef bytes NEEDS_TLS
+cdef bytes NO_APOP
+cdef bytes NO_STLS
+cdef bytes NO_MECHANISM
+cdef bytes NO_LANGUAGE
+cdef bytes NO_MESSAGE
+cdef bytes USER_FIRST
+cdef bytes CANCELLED
+cdef bytes BAD_BASE64
+cdef bytes EXCHANGE_TOO_LONG
+cdef dict LANGUAGES
