@@ -26,7 +26,8 @@ _SUBSCHEMA: Final = key(SUBSCHEMA)
 #: Requests that one ``go_on`` reads.
 _REQUESTS: Final = 8
 
-Tls = Literal["none", "offered", "required", "on"]
+#: What a session may expect of TLS: not at all, when the client asks, before all else, or it has begun.
+Begins = Literal["none", "offered", "required", "on"]
 
 
 class Settings(NamedTuple):
@@ -65,11 +66,11 @@ class LdapSession:
         "wants_tls",
     )
 
-    def __init__(self, book: Book, settings: Settings, clock: Clock, tls: Tls, searched: Callable[[], None]) -> None:
+    def __init__(self, book: Book, settings: Settings, clock: Clock, tls: Begins, searched: Callable[[], None]) -> None:
         self._book = book
         self._settings = settings
         self._clock = clock
-        self._tls: Tls = tls
+        self._tls: Begins = tls
         self._searched = searched
         self._tail = bytearray()
         self._output: list[bytes] = []

@@ -7,9 +7,7 @@ in each turn of the loop, one client after the other. Loop thread only.
 
 import asyncio
 import logging
-import os
 import socket
-import ssl
 from collections import deque
 from collections.abc import Callable
 from typing import Final, NamedTuple, cast
@@ -17,6 +15,8 @@ from typing import Final, NamedTuple, cast
 from mta.ldap import messages
 from mta.ldap.session import LdapSession, Login
 from mta.net.deadlines import Wheel
+from mta.net.server import taken_from
+from mta.net.tls import Tls
 
 _log = logging.getLogger("mta.ldap")
 
@@ -24,9 +24,8 @@ _log = logging.getLogger("mta.ldap")
 INPUT_HIGH: Final = 2 * messages.MESSAGE_SIZE
 #: Octets of answers that a client may leave unread before its searches wait.
 OUTPUT_HIGH: Final = 65_536
-#: Seconds that a connection may take to close after our last word, and that a TLS handshake may take.
+#: Seconds that a connection may take to close after our last word.
 LINGER: Final = 5.0
-HANDSHAKE: Final = 30.0
 
 
 class Turns:
@@ -72,30 +71,19 @@ class Shared(NamedTuple):
     idle: float
 
 
-def taken_from(transport: asyncio.Transport) -> socket.socket:
-    """The socket of a connection that was just made, before anything is read from it; the transport is gone. A listener
-    with ``ssl=`` would tell us of a client only after its handshake, too late for the limits."""
-    taken = socket.socket(fileno=os.dup(transport.get_extra_info("socket").fileno()))
-    taken.setblocking(False)
-    transport.set_protocol(asyncio.Protocol())
-    transport.abort()
-    return taken
-
-
 class LdapConnection(asyncio.Protocol):
-    """One connection. ``context``: for TLS, which is ``implicit`` or waits for StartTLS. ``leaving``: our last word is
-    said. A handshake is a Task; what comes while it lasts (``_early``) was encrypted, and is read when it is done."""
+    """One connection. ``tls``: what it is made with, when the client asks or, implicit, at once. ``leaving``: our last
+    word is said. A handshake is a Task; what comes while it lasts (``_early``) was encrypted, and is read after it."""
 
     __slots__ = (
-        "_context",
         "_due",
         "_early",
         "_full",
         "_held",
-        "_implicit",
         "_progress",
         "_shaking",
         "_shared",
+        "_tls",
         "address",
         "bucket",
         "gone",
@@ -105,10 +93,9 @@ class LdapConnection(asyncio.Protocol):
         "transport",
     )
 
-    def __init__(self, shared: Shared, context: ssl.SSLContext | None, implicit: bool = False) -> None:
+    def __init__(self, shared: Shared, tls: Tls | None) -> None:
         self._shared = shared
-        self._context = context
-        self._implicit = implicit
+        self._tls = tls
         self._due = 0.0
         self._early: bytearray | None = None
         self._progress = 0
@@ -128,12 +115,13 @@ class LdapConnection(asyncio.Protocol):
         if self._shaking is not None:
             self._secured(self.transport)
             return
+        implicit = self._tls is not None and self._tls.implicit
         peer = transport.get_extra_info("peername")
         self.address = peer[0] if isinstance(peer, tuple) else "unix"
         session = self._shared.opened(self, self.address)
         if isinstance(session, bytes):
             self.gone = True
-            if not self._implicit:
+            if not implicit:
                 self.transport.write(session)
             self.transport.close()
             return
@@ -142,7 +130,7 @@ class LdapConnection(asyncio.Protocol):
         loop = asyncio.get_running_loop()
         self._due = loop.time() + self._shared.idle
         self._shared.wheel.watch(self, loop.time() + self._shared.idle / 8)
-        if self._implicit:
+        if implicit:
             self._shaking = loop.create_task(self._accept_anew(taken_from(self.transport)))
 
     def data_received(self, data: bytes) -> None:
@@ -204,14 +192,13 @@ class LdapConnection(asyncio.Protocol):
 
     async def _start_tls(self) -> None:
         """A handshake fails as connections do, and is nobody's bug; the loop tells nobody of its end."""
-        context = self._context
-        assert context is not None, "a session offers TLS only where there is a context"
+        assert self._tls is not None
         plain = self.transport
         secured = None
         self._early = bytearray()
         try:
             secured = await asyncio.get_running_loop().start_tls(
-                plain, self, context, server_side=True, ssl_handshake_timeout=HANDSHAKE
+                plain, self, self._tls.context, server_side=True, ssl_handshake_timeout=self._tls.handshake
             )
         except OSError as error:
             _log.info("%s: TLS: %s", self.address, error)
@@ -224,10 +211,11 @@ class LdapConnection(asyncio.Protocol):
 
     async def _accept_anew(self, taken: socket.socket) -> None:
         """Implicit TLS: the same, on the socket as it was accepted. ``connection_made`` comes again."""
+        assert self._tls is not None
         self._early = bytearray()
         try:
             await asyncio.get_running_loop().connect_accepted_socket(
-                lambda: self, taken, ssl=self._context, ssl_handshake_timeout=HANDSHAKE
+                lambda: self, taken, ssl=self._tls.context, ssl_handshake_timeout=self._tls.handshake
             )
         except OSError as error:
             _log.info("%s: TLS: %s", self.address, error)

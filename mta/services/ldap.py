@@ -6,7 +6,6 @@ process's. A part of ``mta.services.directory``. Loop thread only.
 
 import asyncio
 import logging
-import ssl
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
@@ -19,10 +18,11 @@ from mta.directory.protocol import Directory, DirectoryUnreadable
 from mta.ldap import messages
 from mta.ldap.book import Book
 from mta.ldap.search import Limits
-from mta.ldap.session import LdapSession, Login, Settings, Tls
+from mta.ldap.session import Begins, LdapSession, Login, Settings
 from mta.metrics.layout import ACCEPTED_IN, CONNECTIONS_IN, LDAP_SEARCHES
 from mta.net.deadlines import Wheel
 from mta.net.ldap import LdapConnection, Shared, Turns
+from mta.net.tls import Tls, server_context
 from mta.services import login as logins
 from mta_ext.counters import Counters
 
@@ -36,6 +36,8 @@ _LOOK: Final = 0.02
 _TOO_MANY: Final = messages.notice(messages.BUSY, "too many connections, try again later")
 _DRAINING: Final = "shutting down, try again later"
 
+#: ``tls`` of a listener → how a session begins.
+_TLS: Final[Mapping[str, Begins]] = {"none": "none", "starttls": "offered", "required": "required", "implicit": "on"}
 #: What a check of a password came to → what a bind is told.
 _CODES: Final[Mapping[logins.Status, tuple[int, str]]] = {
     "ok": (messages.SUCCESS, ""),
@@ -45,21 +47,30 @@ _CODES: Final[Mapping[logins.Status, tuple[int, str]]] = {
 }
 
 
+def tls_of(config: Config) -> dict[int, Tls]:
+    """What the LDAP listeners of the configuration make TLS with. Raises ConfigError."""
+    return {
+        index: Tls(server_context(listener.certificate, listener.private_key), listener.tls == "implicit")
+        for index, listener in enumerate(config.listener)
+        if listener.protocol == "ldap" and listener.tls != "none" and listener.certificate is not None
+    }
+
+
 class LdapService:
-    """``contexts``: index of a listener → its TLS context; one without is plaintext."""
+    """``tls``: index of a listener → what it makes TLS with; one without is plaintext."""
 
     def __init__(
         self,
         config: Config,
         directory: Directory,
         checks: logins.Logins,
-        contexts: Mapping[int, ssl.SSLContext],
+        tls: Mapping[int, Tls],
         counters: Counters,
         clock: Clock,
     ) -> None:
         self._config = config
         self._logins = checks
-        self._contexts = contexts
+        self._tls = tls
         self._counters = counters
         self._clock = clock
         self._book = Book(directory, config.local.domains or (config.hostname,))
@@ -77,13 +88,11 @@ class LdapService:
         self._wheel.start()
         turns = Turns(loop)
         for index, sock in bound:
-            context = self._contexts.get(index)
             shared = Shared(
                 self._opener(index), self._closed, self._login, self._wheel, turns, self._config.ldap.idle_timeout
             )
-            implicit = self._config.listener[index].tls == "implicit"
             serve = loop.create_unix_server if sock.family == AF_UNIX else loop.create_server
-            make = partial(LdapConnection, shared, context, implicit)
+            make = partial(LdapConnection, shared, self._tls.get(index))
             self._servers.append(await serve(make, sock=sock, backlog=BACKLOG))
         loop.call_soon(self._warm)
 
@@ -122,9 +131,7 @@ class LdapService:
 
     def _opener(self, index: int) -> Callable[[LdapConnection, str], LdapSession | bytes]:
         listener = self._config.listener[index]
-        tls: Tls = "none"
-        if index in self._contexts:
-            tls = {"implicit": "on", "required": "required"}.get(listener.tls, "offered")  # type: ignore[assignment]
+        start = _TLS[listener.tls] if index in self._tls else "none"
         settings = Settings(self._config.ldap.anonymous, listener.dangerously_allow_plaintext_auth, self._limits)
 
         def opened(connection: LdapConnection, address: str) -> LdapSession | bytes:
@@ -137,7 +144,7 @@ class LdapService:
             self._clients[address] += 1
             self._counters.add(CONNECTIONS_IN, 1)
             self._counters.add(ACCEPTED_IN, 1)
-            return LdapSession(self._book, settings, self._clock, tls, self._searched)
+            return LdapSession(self._book, settings, self._clock, start, self._searched)
 
         return opened
 

@@ -1,19 +1,15 @@
 """The LDAP service on a real directory, in a loop beside the test.
 
-Owns: the writer's environment, the listening sockets, a certificate made by openssl. Passwords are verified by the
+Owns: the writer's environment, the listening sockets, a certificate. Passwords are verified by the
 process's own ``Logins``. ``with AddressBook(tmp_path, loop_thread) as book`` ends what it started.
 """
 
-import shutil
-import ssl
-import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 import msgspec
-import pytest
 
 from mta.clock import SystemClock
 from mta.config import Config
@@ -22,8 +18,9 @@ from mta.directory.changes import Changes
 from mta.directory.passwords import make_credentials
 from mta.directory.writer import DirectoryWriter
 from mta.metrics import MetricsTable
-from mta.services.ldap import LdapService
+from mta.services.ldap import LdapService, tls_of
 from mta.services.login import Logins
+from tests.harness.certificates import Certificate, make_certificate
 from tests.harness.directory import SMALL
 from tests.harness.sinks import LoopThread
 from tests.harness.sockets import listening
@@ -51,9 +48,11 @@ FOLK: tuple[tuple[str, str, str, dict[str, Any]], ...] = (
 )
 
 
-def settings(**ldap: Any) -> Config:
+def settings(made: Certificate | None = None, **ldap: Any) -> Config:
     """A configuration with the section ``[ldap]`` as given, and listeners of every kind of TLS."""
-    listeners = tuple(Listener(protocol="ldap", tls=tls) for tls in ("none", "starttls", "required", "implicit"))
+    files = {"certificate": made.certificate, "private_key": made.private_key} if made is not None else {}
+    kinds = ("none", "starttls", "required", "implicit")
+    listeners = tuple(Listener(protocol="ldap", tls=tls, **files) for tls in kinds)
     spoken = msgspec.structs.replace(listeners[0], dangerously_allow_plaintext_auth=True)
     return Config(
         local=Local(domains=("minasi.example", "arlington.example")), ldap=Ldap(**ldap), listener=(*listeners, spoken)
@@ -68,11 +67,10 @@ class AddressBook:
 
     def __init__(self, directory: Path, loop: LoopThread, *, folk: Sequence[Any] = FOLK, **ldap: Any) -> None:
         self._loop = loop
-        self._config = settings(**ldap)
+        made = make_certificate(directory)
+        self.certificate = made.certificate
+        self._config = settings(made, **ldap)
         self.writer = DirectoryWriter(directory / "directory", **SMALL)
-        self.certificate, key = certificate(directory)
-        self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        self._context.load_cert_chain(self.certificate, key)
         self.counters = MetricsTable.create(1).row(0)
         self.ports: list[int] = []
         self.writer.change(lambda changes: _fill(changes, folk))
@@ -98,7 +96,7 @@ class AddressBook:
             self._config,
             self.writer.reading,
             self.logins,
-            dict.fromkeys((STARTTLS, REQUIRED, IMPLICIT), self._context),
+            tls_of(self._config),
             self.counters,
             SystemClock(),
         )
@@ -113,16 +111,3 @@ def _fill(changes: Changes, folk: Sequence[Any]) -> None:
         if given == "Ada":
             changes.set_credentials(person.id, make_credentials(PASSWORD))
     changes.add_list("staff@minasi.example", ["mark@minasi.example"])
-
-
-def certificate(directory: Path) -> tuple[Path, Path]:
-    """A certificate for localhost, signed by itself, and its key."""
-    program = shutil.which("openssl")
-    if program is None:
-        pytest.skip("openssl (Debian: openssl) is not installed")
-    made, key = directory / "cert.pem", directory / "key.pem"
-    names = "subjectAltName=DNS:localhost,IP:127.0.0.1"
-    command = [program, "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
-    command += ["-days", "2", "-subj", "/CN=localhost", "-addext", names, "-keyout", str(key), "-out", str(made)]
-    subprocess.run(command, check=True, capture_output=True)
-    return made, key
