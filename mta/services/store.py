@@ -14,6 +14,7 @@ from mta.clock import SystemClock
 from mta.config import Config
 from mta.directory.reader import DirectoryReader
 from mta.directory.tables import directory_path
+from mta.errors import UnavailableError
 from mta.log import EventLog
 from mta.metrics import MetricsTable
 from mta.metrics.layout import (
@@ -171,6 +172,13 @@ class StoreService:
     def answer(self, verb: str, args: Mapping[str, Any], shard: int) -> AsyncIterator[Mapping[str, Any]]:
         """See ``Served.answer``."""
         return self._verbs.answer(verb, args)
+
+    async def probe(self) -> None:
+        """See ``Probed.probe``: the listeners are open, and the mailboxes can be read."""
+        if not all(server.is_serving() for server in self._servers):
+            raise UnavailableError("a listener is closed")
+        for number in self.store.mailboxes(0, 1):
+            self.store.usage(number)
 
     def facts(self) -> dict[str, Any]:
         """For the heartbeat; the gauges follow it."""
