@@ -1,6 +1,7 @@
-"""``python -m bench relay``, ``python -m bench idle`` and ``python -m bench fill``.
+"""``python -m bench relay``, ``local``, ``pop3``, ``idle`` and ``fill``.
 
-Owns: the command line. Never does: measure. Exit codes are those of sysexits.h: 64 usage, 69 a program is missing.
+Owns: the command line, with ``mailcommands``. Never does: measure. Exit codes are those of sysexits.h: 64 usage, 69 a
+program is missing.
 """
 
 import resource
@@ -12,13 +13,15 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import click
-import msgspec
 
 from bench import plan
-from bench.figures import Results, Verdict, as_record, verdicts
+from bench.figures import verdicts
 from bench.idle import run as run_idle
 from bench.machine import facts
-from bench.relay import Comparison, Options, check_tools, present, workplace
+from bench.mailcommands import local, pop3
+from bench.relay import Comparison, Options, check_tools, present
+from bench.report import numbers, write_json
+from bench.rounds import workplace
 from bench.table import render
 from mta import config as configuration
 from mta.errors import MtaError, UsageError
@@ -33,12 +36,8 @@ def main() -> None:
     pass
 
 
-def numbers(text: str, name: str) -> list[int]:
-    """``1,20,200`` as whole numbers above zero. Raises UsageError."""
-    words = [word.strip() for word in text.split(",")]
-    if not all(word.isdecimal() and int(word) > 0 for word in words):
-        raise UsageError(f'{name}: "{text}" is no list of whole numbers above zero')
-    return [int(word) for word in words]
+main.add_command(local)
+main.add_command(pop3)
 
 
 def policies(text: str) -> list[bool]:
@@ -104,14 +103,7 @@ def relay(
     judged = verdicts(results, names)
     print(render(header, results, names, judged))
     if json_file is not None:
-        _write_json(json_file, header, results, judged)
-
-
-def _write_json(file: Path, header: dict[str, str], results: Results, judged: list[Verdict]) -> None:
-    rows = [as_record(cell, peer, results) for cell, runs in results.runs.items() for peer in runs]
-    bars = [{"bar": v.bar.text, "peer": v.peer, "needed": v.bar.factor, "ratio": v.ratio, "ok": v.ok} for v in judged]
-    report = {"header": header, "rows": rows, "bars": bars}
-    file.write_bytes(msgspec.json.format(msgspec.json.encode(report)) + b"\n")
+        write_json(json_file, header, results, judged)
 
 
 @main.command(help="What idle connections to one worker cost in memory, and whether a good client notices them.")

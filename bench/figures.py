@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, fields
 from statistics import median
 from typing import Any
 
-from bench.plan import BARS, POSTFIX, STRAIGHT, Bar, Cell
+from bench.plan import BARS, POSTFIX, STRAIGHT, Bar, Load
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Figures:
 
 @dataclass(frozen=True)
 class Verdict:
-    """One bar and one Hermes: the ratio to Postfix that was reached, None when either was not measured."""
+    """One bar and one Hermes: the ratio to the reference that was reached, None when either was not measured."""
 
     bar: Bar
     peer: str
@@ -49,12 +49,12 @@ class Verdict:
 class Results:
     """Everything that was measured, in the order of the table."""
 
-    runs: dict[Cell, dict[str, list[Figures]]] = field(default_factory=dict)
+    runs: dict[Load, dict[str, list[Figures]]] = field(default_factory=dict)
 
-    def add(self, cell: Cell, peer: str, figures: Figures) -> None:
+    def add(self, cell: Load, peer: str, figures: Figures) -> None:
         self.runs.setdefault(cell, {}).setdefault(peer, []).append(figures)
 
-    def of(self, cell: Cell, peer: str) -> Figures | None:
+    def of(self, cell: Load, peer: str) -> Figures | None:
         repeats = self.runs.get(cell, {}).get(peer)
         return combined(repeats) if repeats else None
 
@@ -91,32 +91,32 @@ def ratio(mine: Figures | None, theirs: Figures | None, figure: str) -> float | 
     return float(a / b if figure == "rate" else b / a)
 
 
-def verdicts(results: Results, peers: Sequence[str], bars: Sequence[Bar] = BARS) -> list[Verdict]:
+def verdicts(
+    results: Results, peers: Sequence[str], bars: Sequence[Bar] = BARS, reference: str = POSTFIX
+) -> list[Verdict]:
     """Each bar for each Hermes that was measured, so that nobody picks the better one afterwards."""
     hermes = [peer for peer in peers if peer.startswith("hermes")]
     return [
-        Verdict(bar, peer, ratio(results.of(bar.cell, peer), results.of(bar.cell, POSTFIX), bar.figure))
+        Verdict(bar, peer, ratio(results.of(bar.cell, peer), results.of(bar.cell, reference), bar.figure))
         for bar in bars
         if bar.cell in results.runs
         for peer in hermes
     ]
 
 
-def as_record(cell: Cell, peer: str, results: Results) -> Mapping[str, object]:
+def as_record(cell: Load, peer: str, results: Results, reference: str = POSTFIX) -> Mapping[str, object]:
     """One row for the JSON file: the medians, the ratios, and each repeat."""
-    mine, postfix = results.of(cell, peer), results.of(cell, POSTFIX)
-    policy = "kept" if cell.kept else "each"
+    mine, theirs = results.of(cell, peer), results.of(cell, reference)
     compared = (
         {}
-        if peer in (STRAIGHT, POSTFIX)
+        if peer in (STRAIGHT, reference)
         else {
-            "rate_times_postfix": ratio(mine, postfix, "rate"),
-            "cpu_one_over_postfix": ratio(mine, postfix, "cpu"),
+            f"rate_times_{reference}": ratio(mine, theirs, "rate"),
+            f"cpu_one_over_{reference}": ratio(mine, theirs, "cpu"),
         }
     )
     repeats = [as_table(one) for one in results.runs[cell][peer]]
-    head = {"size": cell.size, "sessions": cell.sessions, "connection": policy, "peer": peer}
-    return head | as_table(mine or Figures()) | compared | {"repeats": repeats}
+    return cell.columns() | {"peer": peer} | as_table(mine or Figures()) | compared | {"repeats": repeats}
 
 
 def as_table(figures: Figures) -> dict[str, object]:

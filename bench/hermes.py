@@ -74,11 +74,8 @@ class Hermes:
         if not self._port:
             self._port = free_port()
             self._directory.mkdir(parents=True, exist_ok=True)
-            self._config.write_text(
-                self._template.format(
-                    directory=self._directory, workers=self._workers, port=self._port, sink=self._sink_port
-                )
-            )
+            values = {"directory": self._directory, "workers": self._workers, "port": self._port}
+            self._config.write_text(self._template.format(**values, sink=self._sink_port))
         with open(self._stderr, "wb") as log:
             self._child = self._spawn(log)
         self._await_ready(self._child, time.monotonic() + START_LIMIT)
@@ -104,12 +101,20 @@ class Hermes:
         lines = self._said().strip().splitlines()
         return lines[-1] if lines else "it said nothing"
 
+    def mta(self, *words: str, stdin: str = "") -> str:
+        """What a command with this server's configuration prints. Raises UnavailableError when it fails."""
+        done = _mta("--config", str(self._config), *words, stdin=stdin)
+        if done.returncode != 0:
+            lines = (done.stderr or done.stdout).strip().splitlines() or ["it said nothing"]
+            raise UnavailableError(f"mta {' '.join(words)}: {lines[-1]}")
+        return done.stdout
+
     def worker_pid(self) -> int:
         """Of the first worker. Raises UnavailableError."""
-        done = _mta("--config", str(self._config), "status", "--json")
-        found = re.search(r'"name":\s*"worker-0".*?"pid":\s*(\d+)', done.stdout)
+        said = self.mta("status", "--json")
+        found = re.search(r'"name":\s*"worker-0".*?"pid":\s*(\d+)', said)
         if found is None:
-            raise UnavailableError(f"mta status names no worker-0: {done.stdout or done.stderr}")
+            raise UnavailableError(f"mta status names no worker-0: {said}")
         return int(found[1])
 
     def stop(self) -> None:
@@ -156,6 +161,6 @@ def audit_finding(status: int, output: str, errors: str) -> str:
     return ""
 
 
-def _mta(*words: str) -> "subprocess.CompletedProcess[str]":
+def _mta(*words: str, stdin: str = "") -> "subprocess.CompletedProcess[str]":
     argv = [sys.executable, "-m", "mta", *words]
-    return subprocess.run(argv, capture_output=True, text=True, timeout=60, check=False, cwd=_ROOT)
+    return subprocess.run(argv, input=stdin, capture_output=True, text=True, timeout=60, check=False, cwd=_ROOT)

@@ -111,6 +111,7 @@ _SERVICES = (
     ("proxymap", "unix", "-", "-", "-", "proxymap"),
     ("proxywrite", "unix", "-", "-", "1", "proxymap"),
     ("smtp", "unix", "-", "-", "-", "smtp"),
+    ("lmtp", "unix", "-", "-", "-", "lmtp"),
     ("relay", "unix", "-", "-", "-", "smtp"),
     ("showq", "unix", "n", "-", "-", "showq"),
     ("error", "unix", "-", "-", "-", "error"),
@@ -125,8 +126,10 @@ _SERVICES = (
 class Postfix:
     """Postfix from ``directory``: own configuration, queue and log. The machine's own Postfix is not touched."""
 
-    def __init__(self, name: str, directory: Path, sink_port: int) -> None:
+    def __init__(self, name: str, directory: Path, sink_port: int, further: str = "") -> None:
+        """``further``: more lines of its main.cf."""
         self.name = name
+        self._further = further
         self._directory = directory
         self._etc = directory / "etc"
         self._sink_port = sink_port
@@ -157,7 +160,7 @@ class Postfix:
         os.chown(self._directory / "data", pwd.getpwnam("postfix").pw_uid, -1)
         daemons, commands = (said("postconf", "-d", "-h", f"{kind}_directory") for kind in ("daemon", "command"))
         main = _MAIN_CF.format(directory=self._directory, sink=self._sink_port, daemons=daemons, commands=commands)
-        (self._etc / "main.cf").write_text(main)
+        (self._etc / "main.cf").write_text(main + self._further)
         (self._etc / "master.cf").write_text(master_cf(port))
         self._port = port
 

@@ -1,14 +1,10 @@
-"""The whole comparison: which peers, in which order, and what becomes of a run that fails.
+"""The comparison of relays: which peers there are, and what a run of one of them consists of.
 
-Owns: the order of runs and the temporary directory. Within a cell the peers take turns, repeat by repeat, so that a
-machine that drifts hits all alike; only the one that is measured is up. Never does: print the table.
+Owns: the choice of peers and the order of warm-up, latency and throughput. Never does: print the table.
 """
 
 import re
-import shutil
-import tempfile
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -20,14 +16,13 @@ from bench.machine import program
 from bench.measure import Place, RunFailed, latency, throughput, warm_up
 from bench.peers import Peer, Postfix, Straight
 from bench.plan import ESTIMATE_IS_LOW, POSTFIX, STRAIGHT, Cell, message_count, probe_count, warm_up_count
-from bench.process import free_port, stop_all
-from mta.errors import MtaError, UnavailableError, UsageError
+from bench.process import free_port
+from bench.rounds import Progress, run_rounds
+from mta.errors import UnavailableError, UsageError
 
 _Kind = type[Straight] | type[Hermes] | type[Postfix] | type[Haraka] | type[Exim]
 _KINDS: dict[str, _Kind] = {STRAIGHT: Straight, "hermes": Hermes, POSTFIX: Postfix, "haraka": Haraka, "exim": Exim}
 _TOOLS = ("smtp-source", "smtp-sink")
-
-Progress = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -68,19 +63,6 @@ def present(names: Sequence[str], *, insist: bool) -> tuple[list[str], dict[str,
     return [name for name in names if name not in absent], absent
 
 
-@contextmanager
-def workplace(parent: Path) -> Iterator[Path]:
-    """A directory of our own that other users may walk through (Postfix runs under its own), removed at the end, when
-    nothing that we started runs any more."""
-    directory = Path(tempfile.mkdtemp(prefix="hermes-bench-", dir=parent))
-    directory.chmod(0o755)
-    try:
-        yield directory
-    finally:
-        stop_all()
-        shutil.rmtree(directory, ignore_errors=True)
-
-
 class Comparison:
     """Runs every cell. ``versions`` of the peers are known before the first run."""
 
@@ -96,7 +78,6 @@ class Comparison:
             home.mkdir()
             home.chmod(0o755)
             self.peers.append(kind_of(name)(name, home, self._sink_port))
-        self.results = Results()
         self._rates: dict[tuple[Cell, str], float] = {}
 
     def versions(self) -> dict[str, str]:
@@ -104,31 +85,12 @@ class Comparison:
 
     def run(self) -> Results:
         """All cells. A run that fails becomes a note in its row; the next ones go on."""
-        total = len(self._options.cells) * self._options.repeat * len(self.peers)
-        number = 0
-        for cell in self._options.cells:
-            for _ in range(self._options.repeat):
-                for peer in self.peers:
-                    number += 1
-                    figures = self._one(cell, peer)
-                    self.results.add(cell, peer.name, figures)
-                    self._progress(f"{number}/{total}  {cell}, {peer.name}: {summary(figures)}")
-        return self.results
+        options = self._options
+        return run_rounds(options.cells, self.peers, options.repeat, self._measured, self._progress)
 
-    def _one(self, cell: Cell, peer: Peer) -> Figures:
-        figures = Figures()
-        try:
-            try:
-                figures = self._measured(cell, peer, Place(peer.start(), self._sink_port, self._scratch))
-            finally:
-                peer.stop()
-        except MtaError as error:
-            figures = replace(figures, notes=(*figures.notes, f"FAILED: {error}"))
-        finding = peer.check()
-        return replace(figures, notes=(*figures.notes, f"AUDIT: {finding}")) if finding else figures
-
-    def _measured(self, cell: Cell, peer: Peer, place: Place) -> Figures:
+    def _measured(self, cell: Cell, peer: Peer) -> Figures:
         """Warm-up, latency, throughput, in this order: smtp-sink leaves the relay with one message unanswered."""
+        place = Place(peer.start(), self._sink_port, self._scratch)
         most = self._options.most
         warm = warm_up(place, cell, warm_up_count(cell, most))
         timed = Figures()
@@ -149,13 +111,3 @@ class Comparison:
             probe_rate=timed.probe_rate,
             notes=(*counted.notes, *timed.notes),
         )
-
-
-def summary(figures: Figures) -> str:
-    """One run in a few words."""
-    words = []
-    if figures.rate is not None and figures.cpu is not None:
-        words.append(f"{figures.rate:,.0f}/s ({figures.messages:,} messages), {figures.cpu:,.0f} µs CPU")
-    if figures.p50 is not None and figures.p99 is not None:
-        words.append(f"p50 {figures.p50:.2f} ms, p99 {figures.p99:.2f} ms")
-    return "; ".join([*words, *figures.notes]) or "no figures"

@@ -4,54 +4,79 @@ Owns: columns, rounding, marks and the lines at the end. Never does: compute mor
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from itertools import groupby
 
 from bench.figures import Figures, Results, Verdict, ratio
-from bench.plan import POSTFIX, STRAIGHT, Cell, size_text
+from bench.plan import DOVECOT, POSTFIX, STRAIGHT, Load
 
-_HEADINGS = (
-    f"{'':10}{'':>10}  {'end to end':^21}  {'CPU':^21}  {'MAIL to sink, own probe':^27}",
-    f"{'sessions':10}{'peer':<10}  {'msg/s':>9}{'× Postfix':>12}  {'µs/msg':>9}{'1/× Postfix':>12}"
-    f"  {'p50 ms':>9}{'p99 ms':>9}{'msg/s':>9}  notes",
-)
 _NONE = "–"
+#: Of the second column: the longest name of a peer.
+_PEER = 14
 
 
-def render(header: Mapping[str, str], results: Results, peers: Sequence[str], verdicts: Sequence[Verdict]) -> str:
+@dataclass(frozen=True)
+class Look:
+    """What one comparison's table says of itself. ``reference``: the peer that the others are held against,
+    ``named``: how a reader knows it; ``counted`` and ``timed``: what rate and latency are of."""
+
+    title: str
+    reference: str
+    named: str
+    counted: str
+    timed: str
+
+    def headings(self) -> tuple[str, str]:
+        times, part = f"× {self.named}", f"1/× {self.named}"
+        return (
+            f"{'':10}{'':>{_PEER}}  {self.counted:^21}  {'CPU':^21}  {self.timed:^27}".rstrip(),
+            f"{'sessions':10}{'peer':<{_PEER}}  {'msg/s':>9}{times:>12}  {'µs/msg':>9}{part:>12}"
+            f"  {'p50 ms':>9}{'p99 ms':>9}{'msg/s':>9}  notes",
+        )
+
+
+RELAY = Look("Hermes beside its peers", POSTFIX, "Postfix", "end to end", "MAIL to sink, own probe")
+LOCAL = Look("From SMTP into mailboxes", POSTFIX, "Postfix", "end to end", "")
+POP3 = Look("RETR of whole mailboxes", DOVECOT, "Dovecot", "fetched", "one RETR, lock-step")
+
+
+def render(
+    header: Mapping[str, str],
+    results: Results,
+    peers: Sequence[str],
+    verdicts: Sequence[Verdict],
+    look: Look = RELAY,
+) -> str:
     """The whole report."""
     width = max(map(len, header), default=0)
-    lines = ["Hermes beside its peers", ""]
+    headings = look.headings()
+    lines = [look.title, ""]
     lines += [f"  {name:<{width}}  {text}" for name, text in header.items()]
-    by_section = groupby(results.runs, key=lambda cell: (cell.size, cell.kept))
-    for (size, kept), section in by_section:
-        lines += ["", _title(size, kept), "─" * len(_HEADINGS[1]), *_HEADINGS]
+    for title, section in groupby(results.runs, key=lambda cell: cell.section):
+        lines += ["", title, "─" * len(headings[1]), *headings]
         for cell in section:
-            lines += _rows(cell, results, peers)
-    return "\n".join([*lines, "", *_bars(verdicts)])
+            lines += _rows(cell, results, peers, look.reference)
+    return "\n".join([*lines, "", *_bars(verdicts, look.named)])
 
 
-def _title(size: int, kept: bool) -> str:
-    return f"{size_text(size)} messages, {'connection kept' if kept else 'a connection per message'}"
-
-
-def _rows(cell: Cell, results: Results, peers: Sequence[str]) -> list[str]:
+def _rows(cell: Load, results: Results, peers: Sequence[str], reference: str) -> list[str]:
     lines = []
-    postfix = results.of(cell, POSTFIX)
+    held_against = results.of(cell, reference)
     first = str(cell.sessions)
     for peer in peers:
         figures = results.of(cell, peer)
         if figures is not None:
-            lines.append(f"{first:10}{row(peer, figures, postfix)}".rstrip())
+            lines.append(f"{first:10}{row(peer, figures, held_against, reference)}".rstrip())
             first = ""
     return lines
 
 
-def row(peer: str, figures: Figures, postfix: Figures | None) -> str:
+def row(peer: str, figures: Figures, held_against: Figures | None, reference: str = POSTFIX) -> str:
     """One line without its first column. The ratios are of the medians; the straight line has no CPU of its own."""
-    compared = postfix if peer not in (POSTFIX, STRAIGHT) else None
+    compared = held_against if peer not in (reference, STRAIGHT) else None
     cpu = None if peer == STRAIGHT else figures.cpu
     return (
-        f"{peer:<10}  {_whole(figures.rate):>9}{_times(ratio(figures, compared, 'rate')):>12}"
+        f"{peer:<{_PEER}}  {_whole(figures.rate):>9}{_times(ratio(figures, compared, 'rate')):>12}"
         f"  {_whole(cpu):>9}{_times(ratio(figures, compared, 'cpu')):>12}"
         f"  {_short(figures.p50):>9}{_short(figures.p99):>9}{_whole(figures.probe_rate):>9}"
         f"  {'; '.join(figures.notes)}"
@@ -73,11 +98,11 @@ def _short(value: float | None) -> str:
     return f"{value:.2f}" if value < 10 else f"{value:.1f}" if value < 100 else f"{value:,.0f}"
 
 
-def _bars(verdicts: Sequence[Verdict]) -> list[str]:
+def _bars(verdicts: Sequence[Verdict], reference: str) -> list[str]:
     """What the figures are held to; a bar whose cell was not measured is not named."""
     if not verdicts:
-        return ["Bars: none of their cells was measured with Hermes and Postfix."]
-    lines = ["Bars (ratio to Postfix in the same run)"]
+        return [f"Bars: none of their cells was measured with Hermes and {reference}."]
+    lines = [f"Bars (ratio to {reference} in the same run)"]
     for verdict in verdicts:
         bar = verdict.bar
         need = f"at least {bar.factor:g} ×" if bar.figure == "rate" else f"at most 1/{bar.factor:g}"

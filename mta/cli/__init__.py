@@ -24,8 +24,9 @@ COMMANDS = {
     "queue": ("mta.cli.queue", "Look at queued messages and act on them."),
     "why": ("mta.cli.why", "Tell what each recipient of a message waits for."),
     "trace": ("mta.cli.trace", "Show a message's whole way from the event logs."),
-    "mailbox": ("mta.cli.mailbox", "Look into mailboxes; export, import, remove."),
     "audit": ("mta.cli.audit", "Balance the ledger against the queue."),
+    "directory": ("mta.cli.directory", "Change and show people, aliases and lists."),
+    "mailbox": ("mta.cli.mailbox", "Look into mailboxes; export, import, remove."),
     "demo": ("mta.cli.demo", "Show two relays at work on loopback, from a letter to a burst."),
 }
 

@@ -1,7 +1,7 @@
 """What operators may ask of the directory and do to it, by name: the same for a running server and for its files.
 
-Owns: the verbs, their arguments, the rows of their answers. Never does: decide where they run: ``services/directory.py``
-runs them in the process that writes, ``cli`` on the files of a stopped server.
+Owns: the verbs, their arguments, the rows of their answers. Never does: decide where they run: in the process that
+writes (``services/directory.py``), or on the files of a stopped server (``cli/directory/source.py``).
 
 A verb that reads gives rows from a ``Reading``; one that writes gives a job for ``DirectoryWriter``. Arguments are
 checked when the job is made, passwords are computed then as well (some 50 ms), and changes are checked in it.
@@ -92,16 +92,21 @@ class _Secret(_Arguments):
     scram: str = ""
 
 
-class _UserAdd(_Fields, _Secret):
+class _UserAdd(_Fields):
+    """Of the password what ``_Secret`` has."""
+
     address: str = ""
+    password: str = ""
+    argon2: str = ""
+    scram: str = ""
 
 
-class _UserSet(_Fields):
+class _UserSet(_Fields, kw_only=True):
     user: str
     address: str | None = None
 
 
-class _Passwd(_Secret):
+class _Passwd(_Secret, kw_only=True):
     user: str
 
 
@@ -290,7 +295,7 @@ def _group(change: Callable[[Changes, Any], Entry]) -> Callable[[Any, Settings],
     return make
 
 
-def _credentials(args: _Secret) -> Credentials | None:
+def _credentials(args: _Secret | _UserAdd) -> Credentials | None:
     if args.password:
         return make_credentials(args.password)
     return credentials_of(Record(argon2=args.argon2, scram=args.scram))

@@ -1,15 +1,19 @@
-"""The shell of an incoming SMTP connection: feeds the session, writes once per read, keeps the deadline.
+"""The shell of an incoming connection, SMTP, LMTP or POP3: feeds the session, writes once per read, keeps the deadline.
 
-Owns: the transport, reading paused or not, the deadline of the phase. Never does: parse, decide or store; the
-session parses, the handler decides (``mta.services.reception``). Loop thread only.
+Owns: the transport, reading paused or not, the TLS handshake, the deadline of the phase. Never does: parse, decide or
+store; the session parses, the handler decides (``mta.services.reception``). Loop thread only.
 """
 
 import asyncio
+import math
+import os
+import socket
 from collections.abc import Callable
 from typing import NamedTuple, cast
 
 from mta.net.deadlines import Wheel
-from mta_ext.smtp_server import SmtpServerSession
+from mta.net.tls import Tls, TlsFacts, facts
+from mta_ext.deciding import DecidingSession
 
 #: Octets of input kept while a decision is pending, before reading stops.
 INPUT_HIGH = 65_536
@@ -18,22 +22,42 @@ OUTPUT_HIGH = 32_768
 #: Seconds that a connection may take to close after our last word. Meanwhile what still comes is thrown away: a socket
 #: closed over unread input is reset, and the last word lost with it.
 LINGER = 5.0
+#: Parts of a long output (64 KiB each) that one connection may write before others have their turn.
+ROUNDS = 16
+#: Octets that wait to be flushed, before anybody looked.
+UNKNOWN = 1 << 62
 
 
 class Deadlines(NamedTuple):
     """Limits of a phase in seconds. What arrives of a content buys time at ``rate`` (octets/s), up to ``content``
-    seconds from now: a fast beginning is no right to a slow end."""
+    seconds from now: a fast beginning is no right to a slow end. ``login``: all that may pass before the login, however
+    busy the client is; 0: there is none."""
 
     command: float
     content: float
     rate: float
+    login: float = 0.0
 
 
-class SmtpServerConnection(asyncio.Protocol):
+def taken_from(transport: asyncio.Transport) -> socket.socket:
+    """The socket of a connection that was just made, before anything is read from it; the transport is gone.
+
+    Implicit TLS begins so, because ``start_tls`` is safe only while reading is paused, and a loop may start to read
+    when ``connection_made`` has returned, whatever was said in there. A listener with ``ssl=`` would tell us of a
+    client only after its handshake, too late for the limits."""
+    taken = socket.socket(fileno=os.dup(transport.get_extra_info("socket").fileno()))
+    taken.setblocking(False)
+    transport.set_protocol(asyncio.Protocol())
+    transport.abort()
+    return taken
+
+
+class ServerConnection(asyncio.Protocol):
     """One connection. ``opened(connection, peer)`` makes the session, or gives a last word for who is not let in.
 
     ``leaving``: our last word is said. Reading stops for one of three reasons, and goes on when none is left: the
     client does not read (``_full``), the spool is behind (``_stalled``), or a decision is pending on much input.
+    ``tls``: what TLS is made with, when the session asks for it or, implicit, before its first word.
     """
 
     __slots__ = (
@@ -42,11 +66,14 @@ class SmtpServerConnection(asyncio.Protocol):
         "_due",
         "_ended",
         "_full",
+        "_handshake",
         "_held",
+        "_login_due",
         "_opened",
         "_progress",
         "_seen",
         "_stalled",
+        "_tls",
         "_wheel",
         "bucket",
         "gone",
@@ -57,15 +84,18 @@ class SmtpServerConnection(asyncio.Protocol):
 
     def __init__(
         self,
-        opened: "Callable[[SmtpServerConnection, tuple[str, int]], SmtpServerSession | bytes]",
-        closed: "Callable[[SmtpServerConnection], None]",
+        opened: "Callable[[ServerConnection, tuple[str, int]], DecidingSession | bytes]",
+        closed: "Callable[[ServerConnection], None]",
         wheel: Wheel,
         deadlines: Deadlines,
+        tls: Tls | None = None,
     ) -> None:
         self._opened = opened
         self._closed = closed
         self._wheel = wheel
         self._deadlines = deadlines
+        self._tls = tls
+        self._handshake: asyncio.Task[None] | None = None
         self._due = 0.0
         self._progress = 0
         self._seen = 0
@@ -84,17 +114,24 @@ class SmtpServerConnection(asyncio.Protocol):
         peer = transport.get_extra_info("peername")
         address = (peer[0], peer[1]) if isinstance(peer, tuple) else ("unix", 0)
         session = self._opened(self, address)
+        implicit = self._tls is not None and self._tls.implicit
         if isinstance(session, bytes):
             self.gone = True
-            self.transport.write(session)
+            if not implicit:
+                self.transport.write(session)
             self.transport.close()
             return
         self.session = session
         self.transport.set_write_buffer_limits(high=OUTPUT_HIGH)
-        session.greet()
         now = asyncio.get_running_loop().time()
-        self._due = now + self._deadlines.command
-        self._wheel.watch(self, now + self._deadlines.command / 8)
+        deadlines = self._deadlines
+        self._due = now + deadlines.command
+        self._login_due = now + (deadlines.login or math.inf)
+        self._wheel.watch(self, now + min(deadlines.command / 8, deadlines.login or math.inf))
+        if implicit:
+            self._handshake = asyncio.get_running_loop().create_task(self._shake_hands(taken_from(self.transport)))
+            return
+        session.greet()
         self.pump()
 
     def data_received(self, data: bytes) -> None:
@@ -112,8 +149,8 @@ class SmtpServerConnection(asyncio.Protocol):
 
     def eof_received(self) -> bool:
         """A client that only stops sending still gets the answers to what it sent (``printf … | nc``)."""
-        if self.gone or self.leaving:
-            return False
+        if self.gone or self.leaving or not self.transport.can_write_eof():
+            return False  # under TLS nothing can be said any more: the loop closes
         self._ended = True
         return self.session.pending or self.session.choked
 
@@ -129,9 +166,10 @@ class SmtpServerConnection(asyncio.Protocol):
     def pump(self) -> None:
         """Writes what the session has to say, and lets it go on as far as the client reads; called by whoever settled
         its decision."""
-        if self.gone or self.leaving:
+        if self.gone or self.leaving or self._handshake is not None:
             return
         session = self.session
+        rounds = ROUNDS
         while True:
             output = session.take_output()
             if output:
@@ -141,6 +179,13 @@ class SmtpServerConnection(asyncio.Protocol):
                 return
             if self._full or not session.go_on():
                 break
+            rounds -= 1
+            if not rounds:
+                asyncio.get_running_loop().call_soon(self.pump)
+                break
+        if session.wants_tls:
+            self._secure()
+            return
         if self._ended and not session.pending and not session.choked:
             self._leave(linger=False)
             return
@@ -152,7 +197,7 @@ class SmtpServerConnection(asyncio.Protocol):
             else:
                 self.transport.resume_reading()
 
-    def answer(self, reply: bytes) -> None:
+    def answer(self, reply: bytes | None) -> None:
         """Settles the pending decision of the session. Harmless after the connection is gone."""
         if not self.gone:
             self.session.answer(reply)
@@ -172,20 +217,84 @@ class SmtpServerConnection(asyncio.Protocol):
         self.pump()
 
     def shut(self, reply: bytes) -> None:
-        """Says a last word and closes."""
-        if not self.gone and not self.leaving:
-            idle = self.session.idle
-            self.session.shut(reply)
-            self.transport.write(self.session.take_output())
-            self._leave(linger=not idle)
+        """Says a last word and closes. Who is in a handshake hears none."""
+        if self.gone or self.leaving:
+            return
+        if self._handshake is not None:
+            self.leaving = True
+            asyncio.get_running_loop().call_soon(self._handshake.cancel)  # by then its first step is made
+            return
+        idle = self.session.idle
+        self.session.shut(reply)
+        self._part(linger=not idle)
+
+    @property
+    def tls(self) -> TlsFacts | None:
+        """What the handshake came to; None in the clear."""
+        return facts(self.transport)
+
+    # TLS.
+
+    def _secure(self) -> None:
+        """STLS. What comes from now on is the handshake, and not for the session."""
+        if not self._held:
+            self.transport.pause_reading()
+        self._held = False
+        self._handshake = asyncio.get_running_loop().create_task(self._shake_hands(None))
+
+    async def _shake_hands(self, taken: socket.socket | None) -> None:
+        """The one Task of a connection, for as long as its handshake takes; ``taken``: of a listener with implicit TLS.
+        The loop tells nobody of an end in the middle of it, so that is told from here."""
+        door = _Door()
+        secured = None
+        try:
+            secured = await self._secured(taken, door)
+        except OSError:  # of TLS too: a client that cannot is a client that goes
+            secured = None
+        finally:
+            self._handshake = None
+            if secured is None or door.lost:
+                self.transport.abort()
+                self.connection_lost(None)
+        if secured is not None and not door.lost:
+            self._begin(secured, door)
+
+    async def _secured(self, taken: socket.socket | None, door: "_Door") -> asyncio.Transport | None:
+        """Raises OSError."""
+        loop = asyncio.get_running_loop()
+        assert self._tls is not None
+        context, _, timeout = self._tls
+        if taken is None:
+            return await loop.start_tls(self.transport, door, context, server_side=True, ssl_handshake_timeout=timeout)
+        made = await loop.connect_accepted_socket(lambda: door, taken, ssl=context, ssl_handshake_timeout=timeout)
+        return made[0]
+
+    def _begin(self, secured: asyncio.Transport, door: "_Door") -> None:
+        """Under TLS: the session forgets what it heard in the clear, or says its first word."""
+        self.transport = secured
+        secured.set_write_buffer_limits(high=OUTPUT_HIGH)
+        secured.set_protocol(self)
+        if self.session.wants_tls:
+            self.session.tls_started()
+        else:
+            self.session.greet()
+        self.session.feed(b"".join(door.early))
+        self.pump()
 
     # The end.
+
+    def _part(self, *, linger: bool) -> None:
+        output = self.session.take_output()
+        if output:
+            self.transport.write(output)
+        self._leave(linger=linger)
 
     def _leave(self, *, linger: bool) -> None:
         """The last word is said. The transport flushes it; a peer that never reads, or never closes, is cut off."""
         self.leaving = True
+        self._seen = UNKNOWN
         self._wheel.watch(self, asyncio.get_running_loop().time() + LINGER)
-        if not linger or self._ended:
+        if not linger or self._ended or not self.transport.can_write_eof():
             self.transport.close()
             return
         self.transport.write_eof()
@@ -193,13 +302,24 @@ class SmtpServerConnection(asyncio.Protocol):
             self._held = False
             self.transport.resume_reading()
 
+    def _flushes(self) -> bool:
+        """After the last word: a slow client still takes what was said before it, a message perhaps."""
+        waiting = self.transport.get_write_buffer_size()
+        moved = 0 < waiting < self._seen
+        self._seen = waiting
+        return moved
+
     def check(self, now: float) -> float:
         """Deadline of the phase, see ``mta.net.deadlines``. Octets alone do not move it, completed commands do."""
         if self.gone:
             return 0.0
         if self.leaving:
+            if self._flushes():
+                return now + LINGER
             self.transport.abort()
             return 0.0
+        if self._handshake is not None:
+            return now + 1.0  # it has a limit of its own
         session = self.session
         allowed = self._deadlines.content if session.in_content else self._deadlines.command
         arrived = session.content_octets
@@ -209,8 +329,26 @@ class SmtpServerConnection(asyncio.Protocol):
         elif session.in_content:
             self._due = min(self._due + (arrived - self._seen) / self._deadlines.rate, now + allowed)
         self._seen = arrived
-        if now < self._due or session.pending or self._stalled:
+        due = self._due if session.admitted else min(self._due, self._login_due)
+        if now < due or session.pending or self._stalled:
             # Progress is noticed only here, so look often enough for the deadline to be at most an eighth late.
-            return max(min(self._due, now + allowed / 8), now + 1.0)
-        self.shut(b"421 4.4.2 too slow, closing the connection\r\n")
+            return max(min(due, now + allowed / 8), now + 1.0)
+        idle = session.idle
+        session.timed_out()
+        self._part(linger=not idle)
         return 0.0
+
+
+class _Door(asyncio.Protocol):
+    """Stands for a connection until its handshake is done. Octets may come through TLS before the Task that waits for
+    the handshake hears of it (asyncio; uvloop takes care of the order)."""
+
+    def __init__(self) -> None:
+        self.early: list[bytes] = []
+        self.lost = False
+
+    def data_received(self, data: bytes) -> None:
+        self.early.append(data)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.lost = True

@@ -15,7 +15,7 @@ from mta.metrics.layout import ACCEPTED_IN, CONNECTIONS_IN, OCTETS_IN, RECEIVED,
 from mta.model.message import Message, Recipient
 from mta.model.received import received_field
 from mta.model.spoolid import IdSource, format_id
-from mta.net.server import SmtpServerConnection
+from mta.net.server import ServerConnection
 from mta.policy.relay import RelayPolicy
 from mta.queue.scheduler import Scheduler
 from mta.services.enqueue import enqueue
@@ -83,14 +83,14 @@ class Reception:
         self.events = events
         self.counters = counters
         self.clock = clock
-        self.sessions: dict[SmtpServerConnection, ReceptionSession] = {}
+        self.sessions: dict[ServerConnection, ReceptionSession] = {}
         self.clients: Counter[str] = Counter()
         #: The 421 for new connections and transactions: draining, spool failed. None: all is well.
         self.refusal: bytes | None = None
         self._space_until = 0.0
         self._space = True
 
-    def opened(self, connection: SmtpServerConnection, peer: tuple[str, int]) -> SmtpServerSession | bytes:
+    def opened(self, connection: ServerConnection, peer: tuple[str, int]) -> SmtpServerSession | bytes:
         """A connection came in: its session, or the reply that turns it away."""
         address = peer[0]
         settings = self.settings
@@ -116,7 +116,7 @@ class Reception:
         )
         return handler.session
 
-    def closed(self, connection: SmtpServerConnection) -> None:
+    def closed(self, connection: ServerConnection) -> None:
         handler = self.sessions.pop(connection, None)
         if handler is not None:
             self.counters.add(CONNECTIONS_IN, -1)
@@ -173,7 +173,7 @@ class ReceptionSession:
         "session",
     )
 
-    def __init__(self, reception: Reception, connection: SmtpServerConnection, address: str) -> None:
+    def __init__(self, reception: Reception, connection: ServerConnection, address: str) -> None:
         self._reception = reception
         self._connection = connection
         self.address = address

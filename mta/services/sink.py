@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, cast
 from mta.clock import Clock
 from mta.errors import UnavailableError
 from mta.net.deadlines import Wheel
-from mta.net.server import Deadlines, SmtpServerConnection
+from mta.net.server import Deadlines, ServerConnection
 from mta.services.dialogue import Dialogue
 from mta_ext.content import Content
 from mta_ext.session import _Pending
@@ -52,7 +52,7 @@ class Sink:
         #: Sessions that began while ``recording`` was on.
         self.dialogues: list[Dialogue] = []
         self.recording = False
-        self._connections: set[SmtpServerConnection] = set()
+        self._connections: set[ServerConnection] = set()
         self._server: asyncio.AbstractServer | None = None
 
     async def start(self, host: str, port: int) -> None:
@@ -77,14 +77,14 @@ class Sink:
         while self._connections:
             await asyncio.sleep(0.001)
 
-    def _make(self) -> SmtpServerConnection:
+    def _make(self) -> ServerConnection:
         if not self.recording:
-            return SmtpServerConnection(self._opened, self._connections.discard, self._wheel, DEADLINES)
+            return ServerConnection(self._opened, self._connections.discard, self._wheel, DEADLINES)
         dialogue = Dialogue(self.clock)
         self.dialogues.append(dialogue)
         return _Recorded(self._opened, self._connections.discard, self._wheel, dialogue)
 
-    def _opened(self, connection: SmtpServerConnection, peer: tuple[str, int]) -> SmtpServerSession:
+    def _opened(self, connection: ServerConnection, peer: tuple[str, int]) -> SmtpServerSession:
         self._connections.add(connection)
         return SmtpServerSession(_Reception(self), self.hostname, message_size=1 << 30)
 
@@ -136,7 +136,7 @@ class _Reception:
         self._pieces = []
 
 
-class _Recorded(SmtpServerConnection):
+class _Recorded(ServerConnection):
     """A connection whose octets are noted on their way."""
 
     __slots__ = ("_dialogue",)

@@ -28,7 +28,7 @@ from mta.metrics.layout import (
 from mta.model.message import split_due_key
 from mta.net.deadlines import Wheel
 from mta.net.remote import RemoteDeadlines
-from mta.net.server import Deadlines, SmtpServerConnection
+from mta.net.server import Deadlines, ServerConnection
 from mta.policy.relay import RelayPolicy
 from mta.policy.retry import RetryPolicy
 from mta.routing.nameservers import NameServer, name_servers
@@ -193,8 +193,8 @@ class Worker:
         deadlines = Deadlines(limits.command_timeout, limits.content_timeout, limits.minimum_rate)
         reception = self._reception
 
-        def make() -> SmtpServerConnection:
-            return SmtpServerConnection(reception.opened, reception.closed, self._wheel, deadlines)
+        def make() -> ServerConnection:
+            return ServerConnection(reception.opened, reception.closed, self._wheel, deadlines)
 
         for bound in self._bound:
             if bound.family == socket.AF_UNIX:

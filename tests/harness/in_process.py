@@ -11,7 +11,7 @@ from mta.metrics import MetricsTable
 from mta.metrics.layout import CONNECTIONS_IN
 from mta.model.spoolid import IdSource
 from mta.net.deadlines import Wheel
-from mta.net.server import Deadlines, SmtpServerConnection
+from mta.net.server import Deadlines, ServerConnection
 from mta.policy.relay import RelayPolicy
 from mta.queue.entry import Entry
 from mta.queue.scheduler import Scheduler
@@ -67,8 +67,8 @@ class InProcess:
 
     def connect(
         self, peer: Any = ("192.0.2.7", 4711), deadlines: Deadlines = PATIENT
-    ) -> tuple[SmtpServerConnection, FakeTransport]:
-        connection = SmtpServerConnection(self.reception.opened, self.reception.closed, self.wheel, deadlines)
+    ) -> tuple[ServerConnection, FakeTransport]:
+        connection = ServerConnection(self.reception.opened, self.reception.closed, self.wheel, deadlines)
         transport = FakeTransport(connection, peer)
         connection.connection_made(transport)
         return connection, transport

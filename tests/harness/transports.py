@@ -54,6 +54,12 @@ class FakeTransport(asyncio.Transport):
         assert not self.reading
         self.reading = True
 
+    def get_write_buffer_size(self) -> int:
+        return self.waiting
+
+    def can_write_eof(self) -> bool:
+        return True
+
     def write_eof(self) -> None:
         self.half_closed = True
 

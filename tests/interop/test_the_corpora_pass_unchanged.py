@@ -11,13 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.harness.corpora import corpus
+from tests.harness.corpora import NO_MESSAGE, corpus, crlf, sendable_messages
 from tests.harness.mta_server import MtaServer, submit
 from tests.harness.sinks import SmtpSink
 from tests.harness.stories import route
 from tests.harness.zone_server import RealZoneServer, running
 
-REFUSED = "mail_outlook_1"
 MX_HOSTS = ("127.0.0.21", "127.0.0.22")
 ZONE = f"""$TTL 300
 @   SOA ns hostmaster 1 3600 600 86400 60
@@ -33,20 +32,9 @@ RECEIVED = re.compile(
 )
 
 
-def messages() -> dict[str, bytes]:
-    """Name → content with CRLF line ends, the last line ended as every client must."""
-    found = {}
-    for path in sorted(corpus("eml").rglob("*")):
-        if path.is_file() and not path.name.startswith("LICENSE"):
-            content = re.sub(rb"\r?\n", b"\r\n", path.read_bytes())
-            found[path.name] = content if content.endswith(b"\r\n") else content + b"\r\n"
-    assert len(found) > 80, "the corpus has shrunk"
-    return found
-
-
 def relay_all(server: MtaServer, sink: SmtpSink) -> None:
     """Every message for a recipient of its own; then each dump is compared with what was sent."""
-    sent = {name: content for name, content in messages().items() if name != REFUSED}
+    sent = sendable_messages()
     with server.connect() as session:
         for number, content in enumerate(sent.values()):
             submit(session, f"message{number}@corpus.example", content)
@@ -94,7 +82,8 @@ def test_a_binary_file_with_bare_crs_is_refused_after_its_end(mta) -> None:
     with server.connect() as session:
         session.mail("alice@athena.example")
         session.rcpt("bob@corpus.example")
-        code, text = session.data(messages()[REFUSED])
+        [path] = corpus("eml").rglob(NO_MESSAGE)
+        code, text = session.data(crlf(path.read_bytes()))
         assert (code, text[:6]) == (550, b"5.5.2 ")
         assert session.sock.recv(1) == b"", "the connection is closed"
         session.close()
@@ -105,7 +94,7 @@ def test_on_the_wire_too_every_octet_is_the_same(mta, sink) -> None:
     """smtp-sink shows lines; this sink shows octets."""
     remote = sink()
     server = mta(route=[route("*", remote.port)])
-    sent = [content for name, content in messages().items() if name != REFUSED]
+    sent = list(sendable_messages().values())
     with server.connect() as session:
         for number, content in enumerate(sent):
             submit(session, f"message{number}@corpus.example", content)

@@ -92,8 +92,8 @@ def test_the_table_shows_every_row_with_its_ratios_and_notes() -> None:
     lines = render({"kernel": "K"}, results, peers, verdicts(results, peers)).splitlines()
     assert "4 KiB messages, connection kept" in lines
     assert "  kernel  K" in lines
-    rows = {line[10:20].strip(): line for line in lines if line[10:20].strip() in peers}
-    assert rows["straight"].startswith("20        straight        9,800           –          –           –")
+    rows = {line[10:24].strip(): line for line in lines if line[10:24].strip() in peers}
+    assert rows["straight"].startswith("20        straight            9,800           –          –           –")
     assert rows["hermes-1"].split() == [
         "hermes-1", "8,000", "10.0", "×", "100", "20.0", "×", "1.23", "123", "–", "machine", "busy",
     ]  # fmt: skip

@@ -17,7 +17,8 @@ from bench.peers import master_cf
 from bench.probe_sink import CPU, MARK, Arrivals, SinkSession, sequence_of
 from bench.probe_source import body
 from bench.process import Child, await_first, await_listener, free_port
-from bench.relay import kind_of, present, workplace
+from bench.relay import kind_of, present
+from bench.rounds import workplace
 from mta.errors import UnavailableError, UsageError
 
 DIALOGUE = (

@@ -11,10 +11,15 @@ from mta.cli import COMMANDS, root
 
 def commands() -> Iterator[tuple[str, click.Command]]:
     for name, (module, _) in COMMANDS.items():
-        command = importlib.import_module(module).command
-        yield f"mta {name}", command
-        if isinstance(command, click.Group):
-            yield from ((f"mta {name} {sub}", inner) for sub, inner in command.commands.items())
+        yield from below(f"mta {name}", importlib.import_module(module).command)
+
+
+def below(path: str, command: click.Command) -> Iterator[tuple[str, click.Command]]:
+    """The command and all that it has below it."""
+    yield path, command
+    if isinstance(command, click.Group):
+        for name, inner in command.commands.items():
+            yield from below(f"{path} {name}", inner)
 
 
 @pytest.mark.parametrize(("path", "command"), [*commands()], ids=lambda value: value if isinstance(value, str) else "")

@@ -1,0 +1,77 @@
+"""Mail for local domains goes to a Dovecot by LMTP instead of our own store, and lies in its Maildir octet by octet."""
+
+import pytest
+
+from tests.harness.corpora import sendable_messages
+from tests.harness.dovecot import emptied, maildir
+from tests.harness.mail_house import DOMAIN, MARK, ZOE, below_trace
+from tests.harness.mta_server import MESSAGE, submit
+
+
+@pytest.fixture(params=["unix", "tcp"])
+def house(request: pytest.FixtureRequest, mail_house, dovecot):
+    """Our directory knows the people, Dovecot keeps their mail."""
+    emptied(dovecot)
+    to = f"lmtp+unix:{dovecot.lmtp_socket}" if request.param == "unix" else f"lmtp://127.0.0.1:{dovecot.lmtp_port}"
+    return mail_house(route=[{"domain": DOMAIN, "to": to}])
+
+
+def test_a_message_for_two_lies_in_both_mailboxes(house, dovecot) -> None:
+    house.send([MARK, ZOE], MESSAGE)
+    delivered = house.wait_for_events(2, "Delivery")
+    assert {(event["recipient"], event["delivery_protocol"]) for event in delivered} == {(MARK, "LMTP"), (ZOE, "LMTP")}
+    for address in (MARK, ZOE):
+        [message] = maildir(dovecot, address)
+        assert written(message) == MESSAGE
+        assert b"\r\nDelivered-To: " + address.encode() in message
+    assert house.mailbox(MARK) == [], "our own store got nothing"
+
+
+def test_the_corpus_lies_there_octet_by_octet(house, dovecot) -> None:
+    sent = sendable_messages()
+    with house.connect() as session:
+        for content in sent.values():
+            submit(session, MARK, content)
+    house.wait_for_events(len(sent), "Delivery")
+    kept = sorted(written(message) for message in maildir(dovecot, MARK))
+    assert kept == sorted(sent.values())
+    house.wait_for_empty_queue()
+
+
+def test_who_is_in_no_directory_is_refused_before_dovecot_is_asked(house, dovecot) -> None:
+    with house.connect() as session:
+        session.mail("alice@athena.example")
+        code, text = session.rcpt(f"nobody@{DOMAIN}")
+    assert (code, text[:6]) == (550, b"5.1.1 ")
+    assert "nobody" not in dovecot.log.read_text()
+
+
+def test_whom_only_our_directory_knows_is_reported_to_the_sender(house, dovecot) -> None:
+    """Dovecot refuses at RCPT; the report goes to a sender who has a mailbox there."""
+    house.add_person(f"only-here@{DOMAIN}", "secret")
+    house.send(f"only-here@{DOMAIN}", MESSAGE, sender=ZOE)
+    bounce = house.wait_for_event("Bounce", recipient=f"only-here@{DOMAIN}")
+    assert bounce["response"]["code"] == 550
+    house.wait_for_event("Delivery", recipient=ZOE)
+    [report] = maildir(dovecot, ZOE)
+    assert b"only-here@" in report
+    house.wait_for_empty_queue()
+
+
+def test_dovecot_stopped_and_started_again_gets_what_waited(house, dovecot) -> None:
+    dovecot.stop()
+    house.send(MARK, MESSAGE)
+    house.wait_for_event("TransientFailure", recipient=MARK)
+    dovecot.start()
+    house.wait_for_event("Delivery", recipient=MARK)
+    assert [written(message) for message in maildir(dovecot, MARK)] == [MESSAGE]
+
+
+def written(message: bytes) -> bytes:
+    """Below Dovecot's own fields (Return-Path, Delivered-To, Received by LMTP) and our Received."""
+    content = below_trace(message)
+    assert content.startswith(b"Received: from client.example "), content[:200]
+    _first, *rest = content.split(b"\r\n")
+    while rest[0].startswith(b"\t"):
+        del rest[0]
+    return b"\r\n".join(rest)
