@@ -31,7 +31,7 @@ from mta.metrics.layout import (
 )
 from mta.model.spoolid import IdSource
 from mta.net.deadlines import Wheel
-from mta.net.server import Deadlines, SmtpServerConnection
+from mta.net.server import Deadlines, ServerConnection
 from mta.policy.relay import RelayPolicy
 from mta.services.lmtp import FAILING, Lmtp, LmtpSettings
 from mta.services.mailboxes import MailboxVerbs
@@ -146,10 +146,10 @@ class StoreService:
         else:
             self._servers.append(await loop.create_server(make, sock=sock, backlog=BACKLOG))
 
-    def _lmtp_connection(self) -> SmtpServerConnection:
+    def _lmtp_connection(self) -> ServerConnection:
         limits = self._config.limits
         deadlines = Deadlines(limits.command_timeout, limits.content_timeout, limits.minimum_rate)
-        return SmtpServerConnection(self._lmtp.opened, self._lmtp.closed, self._wheel, deadlines)
+        return ServerConnection(self._lmtp.opened, self._lmtp.closed, self._wheel, deadlines)
 
     async def stop(self, patience: float) -> None:
         """See ``Served.stop``."""

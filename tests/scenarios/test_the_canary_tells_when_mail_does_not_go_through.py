@@ -1,4 +1,4 @@
-"""Whole servers with a canary: it flies through real SMTP, spool, delivery and mailbox, and says so when it does not."""
+"""Whole servers with a canary: it flies through SMTP, spool, delivery and mailbox, and says so when it does not."""
 
 from tests.harness.mta_server import MtaServer, Row, wait_until
 
