@@ -110,6 +110,10 @@ class DirectoryService:
         await self._commits.stop()
         self._writer.close()
 
+    async def probe(self) -> None:
+        """See ``Probed.probe``: people can be read. The writing thread is not asked: an import may hold it for long."""
+        self._writer.reading.people(0, 1)
+
     def facts(self) -> dict[str, Any]:
         facts: dict[str, Any] = {"waiting": self._commits.waiting}
         for listener in self._listeners:
