@@ -26,6 +26,8 @@ from mta.errors import UnavailableError, UsageError
 
 #: Seconds between two looks at the log.
 LOOK = 0.02
+#: Seconds that a warm-up should take: a shorter one would mostly measure how late a log is written.
+WARM_SECONDS = 1.0
 #: Seconds that a delivery may follow the one before it, once nothing more is sent.
 STANDSTILL = 20.0
 
@@ -82,12 +84,13 @@ class LocalComparison:
         return run_rounds(options.cells, self.hosts, options.repeat, self._measured, self._progress)
 
     def _measured(self, cell: LocalCell, host: MailHost) -> Figures:
-        """A warm-up of every session, then the run."""
+        """A warm-up that is long enough to tell the rate, at a server's first run after a short one, then the run."""
         port = host.start()
         options = self._options
-        estimate = self._rates.get((cell, host.name))
-        warm = deliver(host, port, cell, min(options.most, 20 * cell.sessions), self._scratch)
-        count = message_count(cell, estimate or warm.rate or 1.0, options.seconds, options.most)
+        known = self._rates.get((cell, host.name))
+        rate = known or deliver(host, port, cell, min(options.most, 20 * cell.sessions), self._scratch).rate or 1.0
+        warm = deliver(host, port, cell, message_count(cell, rate, WARM_SECONDS, options.most), self._scratch)
+        count = message_count(cell, known or warm.rate or 1.0, options.seconds, options.most)
         notes = () if (share := settle()) <= IDLE else (f"machine {share:.0%} busy before",)
         figures = deliver(host, port, cell, count, self._scratch)
         self._rates[cell, host.name] = figures.rate or 1.0

@@ -145,5 +145,5 @@ def pop3(
 def opening_line(name: str, opening: Opening) -> str:
     return (
         f"{name}, {opening.messages:,} messages: PASS to +OK {opening.first * 1000:.0f} ms after a restart, "
-        f"{opening.again * 1000:.1f} ms with the password known; UIDL {opening.uidl * 1000:.0f} ms"
+        f"{opening.again * 1000:.1f} ms with the password known; UIDL {opening.uidl * 1000:.1f} ms"
     )
