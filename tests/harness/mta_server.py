@@ -75,7 +75,7 @@ def _is_tables(value: object) -> bool:
 class MtaServer:
     """``MtaServer(tmp_path, route=[{...}], delivery={...}).start()``; keyword arguments are sections or plain keys."""
 
-    def __init__(self, directory: Path, **settings: Any) -> None:
+    def __init__(self, directory: Path, /, **settings: Any) -> None:
         self.directory = directory
         self.config = directory / "mta.toml"
         self.data = directory / "data"
