@@ -20,7 +20,7 @@ from mta.errors import StorageError
 from mta.log import Event, EventLog, PeerAddress, Response
 from mta.metrics.layout import REJECTED
 from mta.model.spoolid import IdSource, format_id
-from mta.net.server import SmtpServerConnection
+from mta.net.server import ServerConnection
 from mta.services.connections import Connections
 from mta.store.protocol import ContentStream, Copy, Delivery, Outcome, QuotaExceeded, Store, StoreFull
 from mta_ext.content import Content
@@ -85,7 +85,7 @@ class Lmtp:
         self.events = events
         self.counters = counters
         self.clock = clock
-        self.connections: Connections[SmtpServerConnection] = Connections(
+        self.connections: Connections[ServerConnection] = Connections(
             settings.connections, settings.connections_per_client, counters
         )
         #: The 421 for new connections and transactions: draining, store failed. None: all is well.
@@ -93,7 +93,7 @@ class Lmtp:
         self._trusts = trusts
         self._remind_at = 0.0
 
-    def opened(self, connection: SmtpServerConnection, peer: tuple[str, int]) -> SmtpServerSession | bytes:
+    def opened(self, connection: ServerConnection, peer: tuple[str, int]) -> SmtpServerSession | bytes:
         """A connection came in: its session, or the reply that turns it away."""
         address = peer[0]
         settings = self.settings
@@ -119,7 +119,7 @@ class Lmtp:
         )
         return handler.session
 
-    def closed(self, connection: SmtpServerConnection) -> None:
+    def closed(self, connection: ServerConnection) -> None:
         self.connections.remove(connection)
 
     def drain(self, reply: bytes = DRAINING) -> None:
@@ -182,7 +182,7 @@ class LmtpSession:
         "session",
     )
 
-    def __init__(self, lmtp: Lmtp, connection: SmtpServerConnection, address: str) -> None:
+    def __init__(self, lmtp: Lmtp, connection: ServerConnection, address: str) -> None:
         self._lmtp = lmtp
         self._connection = connection
         self.address = address

@@ -1,4 +1,4 @@
-"""The store process: mailboxes on one loop, mail coming in by LMTP.
+"""The store process: mailboxes on one loop, mail coming in by LMTP and going out by POP3.
 
 Owns: the wiring of the store, its listeners and its gauges, their start, drain and end. Never does: bind, fork or
 change user (the attendant has); the directory is read only. Started as ``python -m mta.services.store FD``.
@@ -12,8 +12,10 @@ from typing import Any
 
 from mta.clock import SystemClock
 from mta.config import Config
+from mta.config.sections import Listener
 from mta.directory.reader import DirectoryReader
 from mta.directory.tables import directory_path
+from mta.errors import StorageError, UnavailableError
 from mta.log import EventLog
 from mta.metrics import MetricsTable
 from mta.metrics.layout import (
@@ -30,10 +32,14 @@ from mta.metrics.layout import (
 )
 from mta.model.spoolid import IdSource
 from mta.net.deadlines import Wheel
-from mta.net.server import Deadlines, SmtpServerConnection
+from mta.net.server import Deadlines, ServerConnection
+from mta.net.tls import Tls, server_context
 from mta.policy.relay import RelayPolicy
-from mta.services.lmtp import FAILING, Lmtp, LmtpSettings
+from mta.services import lmtp, pop3
+from mta.services.lmtp import Lmtp, LmtpSettings
+from mta.services.login import Logins
 from mta.services.mailboxes import MailboxVerbs
+from mta.services.pop3 import Access, Pop3, Pop3Settings
 from mta.services.process import HEARTBEAT, Orders, main, serve
 from mta.store.disk import DiskStore
 from mta.store.protocol import Quota, StoreFailed
@@ -64,6 +70,15 @@ def open_directory(config: Config) -> DirectoryReader:
 
 def quota_of(config: Config) -> Quota:
     return Quota(config.store.quota_size, config.store.quota_messages)
+
+
+def access_of(listener: Listener) -> Access:
+    """How a POP3 listener lets people in. "required": no password without TLS, whatever else is said."""
+    return Access(
+        secure=listener.tls == "implicit",
+        starttls=listener.tls in ("starttls", "required"),
+        plaintext=listener.dangerously_allow_plaintext_auth and listener.tls != "required",
+    )
 
 
 class StoreService:
@@ -126,11 +141,23 @@ class StoreService:
 
         def failed(error: StoreFailed) -> None:
             _log.error("%s", error)
-            self._lmtp.drain(FAILING)
+            self._lmtp.drain(lmtp.FAILING)
+            self._pop3.drain(pop3.FAILING)
             failing(str(error))
 
         self.store.on_commit = self._committed
         self.store.start(failed)
+        self._logins = Logins(self._directory, self._config, self._clock)
+        settings = self._config.pop3
+        self._pop3 = Pop3(
+            Pop3Settings(
+                self._config.hostname, settings.connections, settings.connections_per_client, settings.login_delay
+            ),
+            self._logins,
+            self.store,
+            self._counters,
+            self._clock,
+        )
         self._wheel = Wheel(asyncio.get_running_loop())
         self._wheel.start()
         for index, sock in self._bound:
@@ -139,16 +166,30 @@ class StoreService:
     async def _listen(self, index: int, sock: socket.socket) -> None:
         """``index`` below 0 is the socket on which workers hand over mail."""
         loop = asyncio.get_running_loop()
-        make = self._lmtp_connection
+        make = self._shells(index)
         if sock.family == socket.AF_UNIX:
             self._servers.append(await loop.create_unix_server(make, sock=sock, backlog=BACKLOG))
         else:
             self._servers.append(await loop.create_server(make, sock=sock, backlog=BACKLOG))
 
-    def _lmtp_connection(self) -> SmtpServerConnection:
-        limits = self._config.limits
+    def _shells(self, index: int) -> Callable[[], ServerConnection]:
+        """What makes the connections of one listener."""
+        if index >= 0 and self._config.listener[index].protocol == "pop3":
+            return self._pop3_shells(self._config.listener[index])
+        limits, reception = self._config.limits, self._lmtp
         deadlines = Deadlines(limits.command_timeout, limits.content_timeout, limits.minimum_rate)
-        return SmtpServerConnection(self._lmtp.opened, self._lmtp.closed, self._wheel, deadlines)
+        return lambda: ServerConnection(reception.opened, reception.closed, self._wheel, deadlines)
+
+    def _pop3_shells(self, listener: Listener) -> Callable[[], ServerConnection]:
+        limits, settings, drops = self._config.limits, self._config.pop3, self._pop3
+        deadlines = Deadlines(
+            settings.idle_timeout, limits.content_timeout, limits.minimum_rate, settings.login_timeout
+        )
+        tls = None
+        if listener.certificate is not None:
+            tls = Tls(server_context(listener.certificate, listener.private_key), listener.tls == "implicit")
+        opened = drops.listener(access_of(listener))
+        return lambda: ServerConnection(opened, drops.closed, self._wheel, deadlines, tls)
 
     async def stop(self, patience: float) -> None:
         """See ``Served.stop``."""
@@ -156,12 +197,16 @@ class StoreService:
             server.close()
         loop = asyncio.get_running_loop()
         until = loop.time() + patience
-        self._lmtp.drain()
-        while self._lmtp.connections.busy() and loop.time() < until:
+        while True:
+            self._lmtp.drain(self._lmtp.refusal or lmtp.DRAINING)
+            self._pop3.drain(self._pop3.refusal or pop3.DRAINING)
+            if not (self._lmtp.connections.busy() or self._pop3.connections.busy()) or loop.time() >= until:
+                break
             await asyncio.sleep(_POLL)
-            self._lmtp.drain()
-        self._lmtp.connections.shut_all(self._lmtp.refusal or FAILING)
+        self._lmtp.connections.shut_all(lmtp.DRAINING)
+        self._pop3.connections.shut_all(pop3.DRAINING)
         self._wheel.stop()
+        self._logins.stop()
         if self._auditing is not None:
             await self._auditing
         await self.store.stop()
@@ -171,6 +216,13 @@ class StoreService:
     def answer(self, verb: str, args: Mapping[str, Any], shard: int) -> AsyncIterator[Mapping[str, Any]]:
         """See ``Served.answer``."""
         return self._verbs.answer(verb, args)
+
+    async def probe(self) -> None:
+        """See ``Probed.probe``: the listeners are open, and the store commits. The directory is not looked at: without
+        it mail gets 451 and waits, as it should."""
+        if not all(server.is_serving() for server in self._servers):
+            raise UnavailableError("a listener is closed")
+        await self.store.probe()
 
     def facts(self) -> dict[str, Any]:
         """For the heartbeat; the gauges follow it."""
@@ -182,11 +234,16 @@ class StoreService:
         self._beats += 1
         if self._beats % round(AUDIT_EVERY / HEARTBEAT) == 0 and held.messages <= AUDIT_UP_TO:
             self._auditing = asyncio.get_running_loop().create_task(self._audit())
-        return {"messages": held.messages, "connections": len(self._lmtp.connections)}
+        connections = len(self._lmtp.connections) + len(self._pop3.connections)
+        return {"messages": held.messages, "connections": connections}
 
     async def _audit(self) -> None:
         """Our own books, once a minute: a drift is said aloud and shown as a metric."""
-        audit = await self.store.audit()
+        try:
+            audit = await self.store.audit()
+        except StorageError as error:
+            _log.error("%s", error)
+            return
         self._counters.set(STORE_DRIFT, audit.drift)
         for finding in audit.findings:
             _log.error("the store's books do not balance: %s; keep its files and run mta mailbox audit", finding)

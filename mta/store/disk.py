@@ -261,6 +261,14 @@ class DiskStore:
         books = self._reader.books()
         return Usage(books.messages, books.octets)
 
+    async def probe(self) -> None:
+        """Returns when the books can be read and the commit that is under way has ended. Raises StorageError."""
+        if self._closed is not None:
+            raise self._closed
+        self._reader.books()
+        await self._commits.hold()
+        self._commits.release()
+
     def free_octets(self) -> int:
         """What may still be stored before the low-water mark. Holds for a second."""
         return self._space.octets()

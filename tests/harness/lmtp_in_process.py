@@ -12,7 +12,7 @@ from mta.metrics import MetricsTable
 from mta.metrics.layout import CONNECTIONS_IN
 from mta.model.spoolid import IdSource
 from mta.net.deadlines import Wheel
-from mta.net.server import SmtpServerConnection
+from mta.net.server import ServerConnection
 from mta.services.lmtp import Lmtp, LmtpSettings
 from mta.store.memory import MemoryStore
 from mta.store.protocol import Store, StoreFailed
@@ -51,8 +51,8 @@ class LmtpInProcess:
             clock,
         )
 
-    def connect(self, peer: Any = ("192.0.2.7", 4711)) -> tuple[SmtpServerConnection, FakeTransport]:
-        connection = SmtpServerConnection(self.lmtp.opened, self.lmtp.closed, self.wheel, PATIENT)
+    def connect(self, peer: Any = ("192.0.2.7", 4711)) -> tuple[ServerConnection, FakeTransport]:
+        connection = ServerConnection(self.lmtp.opened, self.lmtp.closed, self.wheel, PATIENT)
         transport = FakeTransport(connection, peer)
         connection.connection_made(transport)
         return connection, transport
@@ -86,7 +86,7 @@ class LmtpInProcess:
         }
 
 
-async def settled(connection: SmtpServerConnection) -> None:
+async def settled(connection: ServerConnection) -> None:
     """Until no decision is outstanding."""
     async with asyncio.timeout(20):
         while not connection.gone and connection.session.pending:

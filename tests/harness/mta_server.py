@@ -223,6 +223,12 @@ class MtaServer:
         finally:
             connection.close()
 
+    def request_rows(self, verb: str, **args: object) -> list[Row]:
+        """What ``directory/VERB`` or ``store/VERB`` answers; it must succeed."""
+        status, body = self.request("POST", f"/api/v1/{verb}", args)
+        assert status == 200, body
+        return [json.loads(line) for line in body.splitlines()]
+
     def status(self) -> Row:
         return json.loads(self.request("GET", "/api/v1/status")[1])
 
