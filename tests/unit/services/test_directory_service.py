@@ -72,6 +72,9 @@ async def test_a_person_without_an_address_gets_one(directory):
     ] == "mark.minasi@minasi.example"
     second = await directory.one("user.add", display_name="Mark Minasi")
     assert second["address"] == "mark.minasi2@minasi.example"
+    await directory.one("alias.add", alias="Mark.Minasi3@minasi.example", targets=[MARK])
+    third = await directory.one("user.add", given_name="Mark", surname="Minasi")
+    assert third["address"] == "mark.minasi4@minasi.example"
     with pytest.raises(DataError, match="give a name"):
         await directory.ask("user.add")
 
