@@ -39,7 +39,7 @@ def mta(tmp_path: Path) -> Iterator[Callable[..., MtaServer]]:
 
     servers: list[MtaServer] = []
 
-    def start(directory: Path | None = None, **settings: Any) -> MtaServer:
+    def start(directory: Path | None = None, /, **settings: Any) -> MtaServer:
         servers.append(MtaServer(directory or tmp_path / f"mta{len(servers)}", **settings))
         return servers[-1].start()
 

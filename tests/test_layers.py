@@ -17,7 +17,7 @@ LAYERS = {
     "mta_ext": 0,
     "mta.errors": 1, "mta.clock": 1, "mta.model": 1, "mta.config": 1, "mta.log": 1, "mta.metrics": 1,
     "mta.disk": 2, "mta.spool": 2, "mta.store": 2, "mta.directory": 2, "mta.routing": 2,
-    "mta.policy": 3, "mta.queue": 3,
+    "mta.policy": 3, "mta.queue": 3, "mta.ldap": 3,
     "mta.net": 4,
     "mta.services": 5,
     "mta.attendant": 6,

@@ -87,6 +87,12 @@ class Directory(Protocol):
     def people(self, after: int, limit: int) -> list[Person]:
         """In order of id, from the first one above ``after``."""
 
+    def lists(self, after: str, limit: int) -> list[Resolution]:
+        """In order of address, from the first one behind ``after``; "": from the beginning."""
+
+    def version(self) -> int:
+        """Grows with every commit: as long as it stays the same, so does all the rest."""
+
     def credentials(self, number: int) -> Credentials | None:
         """Of the person with this id."""
 

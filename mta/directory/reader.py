@@ -53,6 +53,12 @@ class DirectoryReader:
     def people(self, after: int, limit: int) -> list[Person]:
         return self._now().people(after, limit)
 
+    def lists(self, after: str, limit: int) -> list[Resolution]:
+        return self._now().lists(after, limit)
+
+    def version(self) -> int:
+        return self._now().version()
+
     def credentials(self, number: int) -> Credentials | None:
         return self._now().credentials(number)
 

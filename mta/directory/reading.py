@@ -105,6 +105,14 @@ class Reading:
             loaded = (self._load(txn, number) for number in self._numbers(txn, after, limit))
             return [person for person in loaded if person is not None]
 
+    def lists(self, after: str, limit: int) -> list[Resolution]:
+        return self.groups(tables.LIST, after, limit)
+
+    def version(self) -> int:
+        """LMDB's number of the last commit."""
+        with self._snapshot() as txn:
+            return txn.id()
+
     def credentials(self, number: int) -> Credentials | None:
         with self._snapshot() as txn:
             value = txn.get(tables.id_key(number), db=self._secret)

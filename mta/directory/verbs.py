@@ -197,7 +197,8 @@ def _resolve(reading: Reading, args: _Which, settings: Settings) -> Iterator[Row
 
 def _check(reading: Reading, args: _Nothing, settings: Settings) -> Iterator[Row]:
     """What an operator would want to know: aliases and lists that lead nowhere or in circles, addresses in domains for
-    which no mail comes."""
+    which no mail comes. Where no domain is local, those of people count as ours."""
+    ours = frozenset(settings.domains) or _domains_of_people(reading)
     for record in records(reading, secrets=False):
         for address in (record.address, *record.further):
             domain = split(address)[1]
@@ -205,8 +206,12 @@ def _check(reading: Reading, args: _Nothing, settings: Settings) -> Iterator[Row
                 yield _trouble(address, "domain", f"{domain} is not in local.domains: no mail comes for {address}")
         if record.kind != "person":
             start = f"catch-all{record.address}" if record.address.startswith("@") else record.address
-            for finding in expand(start, reading.resolve, settings.domains.__contains__).findings:
+            for finding in expand(start, reading.resolve, ours.__contains__).findings:
                 yield _trouble(record.address, finding.trouble, str(finding))
+
+
+def _domains_of_people(reading: Reading) -> frozenset[str]:
+    return frozenset(split(r.address)[1] for r in records(reading, secrets=False) if r.kind == "person")
 
 
 def _trouble(address: str, trouble: str, detail: str) -> Row:

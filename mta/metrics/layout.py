@@ -31,20 +31,21 @@ DNS_ERROR: Final = 17
 LOG_LOST: Final = 18
 STORE_DELIVERIES: Final = 19
 STORE_REMOVALS: Final = 20
+LDAP_SEARCHES: Final = 21
 
 # Gauges: go up and down, belong to the living process, and leave with it.
-CONNECTIONS_IN: Final = 21
-CONNECTIONS_OUT: Final = 22
-QUEUE_SCHEDULED: Final = 23
-QUEUE_READY: Final = 24
-QUEUE_INFLIGHT: Final = 25
-QUEUE_HELD: Final = 26
-QUEUE_OLDEST_MS: Final = 27
-LEDGER_DRIFT: Final = 28
-SPOOL_FREE: Final = 29
-STORE_MESSAGES: Final = 30
-STORE_OCTETS: Final = 31
-STORE_DRIFT: Final = 32
+CONNECTIONS_IN: Final = 22
+CONNECTIONS_OUT: Final = 23
+QUEUE_SCHEDULED: Final = 24
+QUEUE_READY: Final = 25
+QUEUE_INFLIGHT: Final = 26
+QUEUE_HELD: Final = 27
+QUEUE_OLDEST_MS: Final = 28
+LEDGER_DRIFT: Final = 29
+SPOOL_FREE: Final = 30
+STORE_MESSAGES: Final = 31
+STORE_OCTETS: Final = 32
+STORE_DRIFT: Final = 33
 
 #: Upper bounds in seconds: a fast disk commits in 0.1 ms, a sick one takes seconds.
 COMMIT_SECONDS_BOUNDS: Final = (
@@ -57,7 +58,7 @@ DELIVERY_SECONDS_BOUNDS: Final = (
 )  # fmt: skip
 
 # Histograms: buckets, one more for the rest, sum, count.
-COMMIT_SECONDS: Final = 33
+COMMIT_SECONDS: Final = 34
 COMMIT_MESSAGES: Final = COMMIT_SECONDS + len(COMMIT_SECONDS_BOUNDS) + 3
 DELIVERY_SECONDS: Final = COMMIT_MESSAGES + len(COMMIT_MESSAGES_BOUNDS) + 3
 SLOTS: Final = DELIVERY_SECONDS + len(DELIVERY_SECONDS_BOUNDS) + 3
@@ -119,6 +120,7 @@ METRICS: Final = (
     Metric("mta_log_lost_total", "counter", "Event records that could not be written.", {"": LOG_LOST}),
     Metric("mta_store_deliveries_total", "counter", "Copies put into mailboxes.", {"": STORE_DELIVERIES}),
     Metric("mta_store_removals_total", "counter", "Messages removed from mailboxes.", {"": STORE_REMOVALS}),
+    Metric("mta_ldap_searches_total", "counter", "Searches of the address book.", {"": LDAP_SEARCHES}),
     Metric(
         "mta_connections", "gauge", "Open connections.", {"in": CONNECTIONS_IN, "out": CONNECTIONS_OUT}, "direction"
     ),

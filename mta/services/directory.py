@@ -23,6 +23,7 @@ from mta.directory.staging import Staging
 from mta.directory.tables import directory_path
 from mta.directory.writer import READER_CHECK, DirectoryWriter
 from mta.errors import MtaError, StorageError, TemporaryError
+from mta.metrics import MetricsTable
 from mta.services.login import Logins
 from mta.services.process import Orders, main, serve
 
@@ -73,9 +74,16 @@ class DirectoryService:
 
     async def _listen(self, bound: Sequence[tuple[int, socket]]) -> list[Listening]:
         """What answers on the listeners of this process: (index in ``config.listener``, socket)."""
-        for _, sock in bound:
-            sock.close()
-        return []
+        if not bound:
+            return []
+        from mta.services.ldap import LdapService, tls_of  # its codec takes 0.2 s and 20 MB: only where it is needed
+
+        counters = MetricsTable.attach(self._orders.metrics_fd).row(self._orders.row)
+        ldap = LdapService(
+            self._config, self._writer.reading, self._logins, tls_of(self._config), counters, self._clock
+        )
+        await ldap.start(bound)
+        return [ldap]
 
     async def verify(self, user: str, password: str, client: str) -> bool:
         """For a listener: whether it is the password of ``user``. Raises DirectoryUnreadable, and TemporaryError when
@@ -101,6 +109,10 @@ class DirectoryService:
         self._hashing.shutdown(wait=False, cancel_futures=True)
         await self._commits.stop()
         self._writer.close()
+
+    async def probe(self) -> None:
+        """See ``Probed.probe``: people can be read. The writing thread is not asked: an import may hold it for long."""
+        self._writer.reading.people(0, 1)
 
     def facts(self) -> dict[str, Any]:
         facts: dict[str, Any] = {"waiting": self._commits.waiting}

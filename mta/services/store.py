@@ -15,7 +15,7 @@ from mta.config import Config
 from mta.config.sections import Listener
 from mta.directory.reader import DirectoryReader
 from mta.directory.tables import directory_path
-from mta.errors import StorageError
+from mta.errors import StorageError, UnavailableError
 from mta.log import EventLog
 from mta.metrics import MetricsTable
 from mta.metrics.layout import (
@@ -217,6 +217,13 @@ class StoreService:
         """See ``Served.answer``."""
         return self._verbs.answer(verb, args)
 
+    async def probe(self) -> None:
+        """See ``Probed.probe``: the listeners are open, and the store commits. The directory is not looked at: without
+        it mail gets 451 and waits, as it should."""
+        if not all(server.is_serving() for server in self._servers):
+            raise UnavailableError("a listener is closed")
+        await self.store.probe()
+
     def facts(self) -> dict[str, Any]:
         """For the heartbeat; the gauges follow it."""
         counters = self._counters
@@ -229,10 +236,6 @@ class StoreService:
             self._auditing = asyncio.get_running_loop().create_task(self._audit())
         connections = len(self._lmtp.connections) + len(self._pop3.connections)
         return {"messages": held.messages, "connections": connections}
-
-    async def probe(self) -> None:
-        """See ``Probed.probe``. The directory is not looked at: without it mail gets 451 and waits, as it should."""
-        await self.store.probe()
 
     async def _audit(self) -> None:
         """Our own books, once a minute: a drift is said aloud and shown as a metric."""

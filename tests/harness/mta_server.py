@@ -75,7 +75,7 @@ def _is_tables(value: object) -> bool:
 class MtaServer:
     """``MtaServer(tmp_path, route=[{...}], delivery={...}).start()``; keyword arguments are sections or plain keys."""
 
-    def __init__(self, directory: Path, **settings: Any) -> None:
+    def __init__(self, directory: Path, /, **settings: Any) -> None:
         self.directory = directory
         self.config = directory / "mta.toml"
         self.data = directory / "data"
@@ -222,6 +222,12 @@ class MtaServer:
             return response.status, response.read()
         finally:
             connection.close()
+
+    def request_rows(self, verb: str, **args: object) -> list[Row]:
+        """What ``directory/VERB`` or ``store/VERB`` answers; it must succeed."""
+        status, body = self.request("POST", f"/api/v1/{verb}", args)
+        assert status == 200, body
+        return [json.loads(line) for line in body.splitlines()]
 
     def status(self) -> Row:
         return json.loads(self.request("GET", "/api/v1/status")[1])
