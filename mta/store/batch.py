@@ -17,9 +17,9 @@ from mta.store.tables import BODY, BOOKS_KEY, ITEM, MAILBOX, Books, Files, decod
 if TYPE_CHECKING:
     import lmdb
 
-#: A batch is cut when it holds more than this; the loop stands still for about 5 ms while it builds one of that size.
-MAX_OCTETS = 16 << 20
-MAX_ITEMS = 8192
+#: A batch is cut when it holds more than this; the loop stands still for about 15 ms while it builds one of that size.
+MAX_OCTETS = 8 << 20
+MAX_ITEMS = 2048
 #: Pieces that one batch deletes. Content beyond it is marked, and purged along with the next batches.
 PURGE_BITE = 1024
 #: A uid begins with the millisecond of its making, as a spool id does.
