@@ -9,7 +9,7 @@ import timeit
 import lmdb
 import pytest
 
-from mta.directory import tables
+from mta.directory import reading, tables
 from mta.directory.changes import Conflict, NoEntry
 from mta.directory.protocol import DirectoryUnreadable
 from mta.directory.reader import DirectoryReader
@@ -153,6 +153,18 @@ def test_people_are_found_as_one_types(tmp_path):
     assert search("") == [3, 2, 1] == search(" . ")
     assert search("min", 1) == [2]
     assert search("a\0b") == []
+    writer.close()
+
+
+def test_a_word_that_begins_too_many_is_cut_off_and_the_others_still_count(tmp_path, monkeypatch):
+    monkeypatch.setattr(reading, "SEARCH_LIMIT", 5)
+    writer = DirectoryWriter(tmp_path, **SMALL)
+    writer.change(
+        lambda changes: [changes.add_person(f"p{n}@x.example", display_name=f"Person {n}") for n in range(10)]
+    )
+    assert len(writer.reading.search("person", 9)) == 5
+    assert len(writer.reading.search("", 9)) == 5
+    assert [person.id for person in writer.reading.search("person 7", 9)] == [8]
     writer.close()
 
 
