@@ -257,7 +257,7 @@ class ReceptionSession:
             spool_id = self._trace_id
             stream.append(content.joined(b""))
             octets, size = None, stream.octets
-            self._connection.unhold()  # all of it has come; a stream whose ticket is refused tells nobody that it drained
+            self._connection.unhold()  # all of it has come; a refused ticket drains no stream
         recipients = self._recipients
         message = Message(
             spool_id,
