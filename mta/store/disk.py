@@ -146,7 +146,7 @@ class DiskStore:
     def refusal(self, mailbox: int, octets: int) -> StorageError | None:
         """See ``Store.refusal``. What is on its way counts only at its commit, so this is a first look."""
         refusal = self._refusal()
-        if refusal is None and self._reader.full(mailbox, octets, self._quota):
+        if refusal is None and any(self._quota) and self._reader.full(mailbox, octets, self._quota):
             return QuotaExceeded(f"mailbox {mailbox} is full")
         return refusal
 
