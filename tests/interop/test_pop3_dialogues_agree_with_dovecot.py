@@ -68,7 +68,14 @@ class Difference(NamedTuple):
     reason: str
 
 
-DIFFERENT: dict[tuple[str, str], Difference] = {}
+_NO_ARGUMENT = "RFC 1939 gives it no argument; Dovecot overlooks one, and what a client meant by it"
+DIFFERENT: dict[tuple[str, str], Difference] = {
+    ("words", "STAT x"): Difference(b"-ERR", b"+OK 6 911", _NO_ARGUMENT),
+    ("words", "NOOP x"): Difference(b"-ERR", b"+OK", _NO_ARGUMENT),
+    ("words", "RSET x"): Difference(b"-ERR", b"+OK", _NO_ARGUMENT),
+    ("words", "LANG"): Difference(b"+OK", b"-ERR", "RFC 6856, which Dovecot does not have"),
+    ("strangers", "USER"): Difference(b"-ERR", b"+OK", "RFC 1939 wants a name; Dovecot refuses it at PASS"),
+}
 
 
 class Pair(NamedTuple):
