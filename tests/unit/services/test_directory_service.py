@@ -260,3 +260,33 @@ async def test_it_cannot_start_twice(directory, tmp_path):
     with pytest.raises(StorageError, match="has it open"):
         await other.service.start(other.failures.append)
     assert directory_path(tmp_path).exists()
+
+
+async def test_a_change_that_nobody_awaits_any_more_is_made_all_the_same(directory):
+    commits = directory.service._commits
+    waiting = asyncio.ensure_future(commits.change(lambda changes: changes.add_person(MARK)))
+    await asyncio.sleep(0)
+    waiting.cancel()
+    await directory.one("user.add", address="b@minasi.example")
+    assert [row["id"] for row in await directory.ask("user.list")] == [1, 2]
+
+
+async def test_an_import_goes_on_when_whoever_asked_has_gone(directory, monkeypatch):
+    monkeypatch.setattr(module, "SIGN_OF_LIFE", 0.0)
+    for address in ("a@minasi.example", "no address"):
+        token = (await directory.one("import.begin"))["token"]
+        await directory.one("import.records", token=token, records=[{"address": address}])
+        rows = directory.service.answer("import.commit", {"token": token}, 0)
+        assert await anext(rows) == {"applied": 0}
+        await rows.aclose()
+    await directory.one("user.add", address="b@minasi.example")
+    assert [row["address"] for row in await directory.ask("user.list")] == ["a@minasi.example", "b@minasi.example"]
+
+
+async def test_slots_of_dead_readers_are_looked_for_now_and_then(directory, monkeypatch):
+    looked = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    directory.writer.clear_dead_readers = lambda: loop.call_soon_threadsafe(looked.set)
+    monkeypatch.setattr(module, "READER_CHECK", 0.001)
+    directory.service._clear_dead_readers()
+    await asyncio.wait_for(looked.wait(), 10)
