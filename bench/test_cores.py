@@ -5,6 +5,8 @@ log, no disk. Each case first checks that the core did the work, so that a figur
 """
 
 import mmap
+from array import array
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +26,7 @@ from mta_ext.dots import Stuffer, Unstuffer, stuff
 from mta_ext.headers import scan_headers
 from mta_ext.params import parse_params
 from mta_ext.path import parse_path
+from mta_ext.pop3_server import Pop3ServerSession
 from mta_ext.reply import Reply, ReplyParser
 from mta_ext.session import PENDING, _Pending
 from mta_ext.smtp_client import SmtpClientSession
@@ -118,6 +121,71 @@ def test_a_whole_transaction_through_the_server_session(measured: Measured, size
     assert handler.contents == 1
     measured(transaction, 1, "transaction")
     assert handler.octets == handler.contents * (len(content) - len(b".\r\n") + len(b"Received: by core\r\n"))
+
+
+# POP3.
+
+
+class OneMaildrop:
+    """Lets everybody in to ``messages`` messages, each ``content`` in one piece."""
+
+    def __init__(self, messages: int, content: bytes) -> None:
+        self.sizes = array("Q", [len(content)]) * messages
+        self.uids = array("Q", range(messages))
+        self.content = content
+
+    def on_login(self, user: str, password: str) -> None:
+        self.session.open_maildrop(self.sizes, self.uids)
+
+    def on_sasl(self, mechanism: str, response: bytes | None) -> bytes:
+        return b"-ERR\r\n"
+
+    def on_retrieve(self, index: int) -> Iterator[bytes]:
+        return iter((self.content,))
+
+    def on_quit(self, deleted: list[int]) -> None:
+        return None
+
+    def start(self) -> Pop3ServerSession:
+        self.session = Pop3ServerSession(self, "core.test", plaintext_login=True)
+        self.session.greet()
+        self.session.feed(b"USER a\r\nPASS b\r\n")
+        self.session.take_output()
+        return self.session
+
+
+def all_of(session: Pop3ServerSession) -> int:
+    octets = len(session.take_output())
+    while session.go_on():
+        octets += len(session.take_output())
+    return octets
+
+
+def test_a_unique_id_of_a_large_maildrop(measured: Measured) -> None:
+    """UIDL of 100,000 messages, in parts as they are written."""
+    session = OneMaildrop(100_000, b"").start()
+
+    def listing() -> int:
+        session.feed(b"UIDL\r\n")
+        return all_of(session)
+
+    assert listing() == len(b"+OK\r\n") + 2_088_895 + len(b".\r\n")
+    measured(listing, 100_000, "unique-id")
+
+
+@SIZES
+def test_a_message_by_retr(measured: Measured, size: int) -> None:
+    """Ten messages in one read; a tenth of their lines get a dot."""
+    content = _HEAD + dotted_text(size)
+    session = OneMaildrop(10, content).start()
+    block = b"".join(b"RETR %d\r\n" % number for number in range(1, 11))
+
+    def messages() -> int:
+        session.feed(block)
+        return all_of(session)
+
+    assert messages() > 10 * len(content)
+    measured(messages, 10, "message")
 
 
 # Client session.

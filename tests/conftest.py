@@ -15,6 +15,7 @@ import pytest
 from tests.harness.extensions import BuildError, ensure_built
 
 if TYPE_CHECKING:
+    from tests.harness.figure_1 import Figure1
     from tests.harness.mta_server import MtaServer
     from tests.harness.sinks import LoopThread, RecordingSink, SmtpSink, Zones
 
@@ -108,3 +109,12 @@ def smtp_sink(tmp_path: Path) -> Iterator[Callable[..., SmtpSink]]:
     yield start
     for running in sinks:
         running.stop()
+
+
+@pytest.fixture
+def figure_1(tmp_path: Path) -> Iterator[Figure1]:
+    """Athena, Hermes and Arlington with a name server, running."""
+    from tests.harness.figure_1 import running_figure_1
+
+    with running_figure_1(tmp_path / "figure1") as figure:
+        yield figure

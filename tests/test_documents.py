@@ -14,6 +14,8 @@ from mta.metrics.layout import EXTRA, METRICS
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
 INTERNALS = (ROOT / "mta/INTERNALS.md").read_text()
+#: Every page about the inside, the overview first.
+PAGES = sorted(ROOT.glob("mta/**/INTERNALS.md"), key=lambda path: len(path.parts))
 #: Where a path in a document may begin.
 TOPS = (ROOT, ROOT / "mta", ROOT / "tests")
 
@@ -39,15 +41,16 @@ def is_there(path: str) -> bool:
     return any((top / path).is_file() for top in TOPS)
 
 
-@pytest.mark.parametrize("text", [README, INTERNALS], ids=["README.md", "INTERNALS.md"])
-def test_every_file_that_is_named_is_there(text):
+@pytest.mark.parametrize("page", [ROOT / "README.md", *PAGES], ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_file_that_is_named_is_there(page):
+    text = page.read_text()
     named = {name for code in _CODE.findall(text) for name in _FILE.findall(code)} | set(_FILE.findall(text))
     named = {name for name in named if not name.startswith(("bin/", "usr/", "local/"))}
     assert [name for name in sorted(named) if not is_there(name.lstrip("/"))] == []
 
 
 def test_every_name_is_in_the_file_that_it_is_said_to_be_in():
-    placed = _PLACED.findall(INTERNALS)
+    placed = [found for page in PAGES for found in _PLACED.findall(page.read_text())]
     assert len(placed) >= 4
     for name, path in placed:
         source = next(top / path for top in TOPS if (top / path).is_file()).read_text()
@@ -123,5 +126,7 @@ def test_the_commands_of_the_readme_are_those_of_the_contract():
     assert "python3 -m pip install '.[test]' && python3 -m pytest\n" in README
 
 
-def test_internals_is_not_too_long_to_be_read():
-    assert len(INTERNALS.splitlines()) <= 450
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_a_page_about_the_inside_is_not_too_long_to_be_read(page):
+    assert len(page.read_text().splitlines()) <= 450
+    assert page == PAGES[0] or f"`{page.relative_to(ROOT)}`" in INTERNALS, "the overview leads to it"

@@ -206,7 +206,7 @@ class Supervisor:
     def on_exit(self, service: Service, code: int) -> None:
         policy = self._policies[service.name]
         if service.name not in self._wanted:
-            if code:
+            if code and service.became_ready.is_set():  # else it never had anything to drain
                 self._say(f"{service.name} ended before it had drained: {_how(code)}")
             policy.forgive()
             return

@@ -132,6 +132,8 @@ def _head(hop: "Hop", events: "list[Event]", files: list["LogFiles"]) -> str:
     if not hop.id:
         return f"refused at the door{log}"
     first = events[0]
+    if hop.stored:
+        return f"{colour(hop.id, 'cyan')}  in the mailbox of <{first.recipient}>{log}"
     facts = [f"from <{first.sender}>", f"{first.size:,} octets"]
     message_id = next((event.message_id for event in events if event.message_id), "")
     facts += [f"Message-ID {message_id}"] if message_id else []

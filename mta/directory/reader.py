@@ -96,8 +96,9 @@ class DirectoryReader:
             self._length = status.st_size
         except (OSError, StorageError) as error:
             self.close()
-            reason = error.strerror if isinstance(error, OSError) else str(error)
-            self._why = f"{self._path}: {reason}" if isinstance(error, OSError) else str(reason)
+            self._why = str(error)
+            if isinstance(error, OSError):
+                self._why = f"{self._path}: {error.strerror}; see `mta status`, or restore it from a copy or an export"
         self._until = until
 
     def _open(self, identity: tuple[int, int]) -> None:

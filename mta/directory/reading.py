@@ -4,6 +4,7 @@ Owns: the order in which an address is resolved, searches, pages. Never does: op
 verb reads one snapshot and lets it go, so that no reader ever holds back pages that the writer wants again.
 """
 
+import heapq
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
@@ -19,8 +20,8 @@ from mta.directory.tables import resolution
 if TYPE_CHECKING:
     from lmdb import _Database
 
-#: Entries of the word table that one word of a search may look at; beyond it a search is not complete.
-SEARCH_LIMIT: Final = 20_000
+#: People that one word of a search may find; beyond it a search is not complete.
+SEARCH_LIMIT: Final = 5_000
 #: Tags that are tried for one address: separators in its local part beyond so many count as part of the name.
 TAGS: Final = 8
 _POSTMASTER: Final = "postmaster"
@@ -92,13 +93,12 @@ class Reading:
         """In order of name, as far as ``SEARCH_LIMIT`` reaches. Without a word: everybody, as far as it reaches."""
         words = tables.query_words(text)
         with self._snapshot() as txn:
-            if words:
-                numbers = min((self._beginning(txn, word) for word in words), key=len)
-            else:
-                numbers = set(self._numbers(txn, 0, SEARCH_LIMIT))
+            beginnings = [self._beginning(txn, word) for word in words] or [set(self._numbers(txn, 0, SEARCH_LIMIT))]
+            numbers = set.intersection(*beginnings) if _complete(beginnings) else min(beginnings, key=len)
             found = [person for person in (self._load(txn, number) for number in numbers) if person is not None]
-        met = [person for person in found if all(_begins(word, tables.words_of(person)) for word in words)]
-        return sorted(met, key=_by_name)[:limit]
+        if not _complete(beginnings):
+            found = [person for person in found if all(_begins(word, tables.words_of(person)) for word in words)]
+        return heapq.nsmallest(limit, found, key=_by_name)
 
     def people(self, after: int, limit: int) -> list[Person]:
         with self._snapshot() as txn:
@@ -174,10 +174,8 @@ class Reading:
         numbers: set[int] = set()
         with txn.cursor(db=self._word) as cursor:
             met = cursor.set_range(prefix)
-            for _ in range(SEARCH_LIMIT):
-                if not met or not cursor.key().startswith(prefix):
-                    break
-                numbers.add(tables.id_of(cursor.key()))
+            while met and len(numbers) < SEARCH_LIMIT and (key := cursor.key()).startswith(prefix):
+                numbers.add(tables.id_of(key))
                 met = cursor.next()
         return numbers
 
@@ -192,6 +190,11 @@ class Reading:
     def _unreadable(self, error: Exception) -> DirectoryUnreadable:
         self.broken = True
         return DirectoryUnreadable(f"{self._env.path()}: cannot be read: {error}; restore it from an export or a copy")
+
+
+def _complete(beginnings: list[set[int]]) -> bool:
+    """Whether none of them was cut off."""
+    return all(len(numbers) < SEARCH_LIMIT for numbers in beginnings)
 
 
 def _begins(beginning: str, words: set[str]) -> bool:

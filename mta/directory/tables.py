@@ -129,5 +129,7 @@ def _words(texts: Iterable[str]) -> Iterable[str]:
 
 def searchable(text: str) -> str:
     """Without case and accents; no NUL, which ends a word in its key."""
+    if text.isascii():
+        return text.lower().replace("\0", " ")
     letters = unicodedata.normalize("NFKD", text).casefold().replace("\0", " ")
     return "".join(c for c in letters if not unicodedata.combining(c) and not "\ud800" <= c <= "\udfff")

@@ -70,6 +70,7 @@ class GroupCommit(Generic[_B]):
         self._jobs: list[Job[_B]] = []
         self._batch: _B | None = None
         self._building = False
+        self._halfway = False
         self._scheduled = False
         self._restless = False
         self._stopping = False
@@ -136,8 +137,9 @@ class GroupCommit(Generic[_B]):
         if batch is None:
             return  # it failed meanwhile
         try:
-            while self._queue and batch.has_room():
-                if not self._queue[0].write(batch):
+            while self._queue and (self._halfway or batch.has_room()):
+                self._halfway = not self._queue[0].write(batch)
+                if self._halfway:  # whatever its length, all of it goes into this one commit
                     self._loop.call_soon(self._build)
                     return
                 self._jobs.append(self._queue.popleft())

@@ -1,11 +1,12 @@
 """A message's whole way from event logs, across servers: which records belong to it, and in which order.
 
-Owns: what links one record to another. A *hop* is one message in one server's custody: a log and a queue id. Hops are
-linked in two ways:
+Owns: what links one record to another. A *hop* is one message in one server's custody, a log and a queue id, or its
+copy in a mailbox, a log and the unique-id there. Hops are linked in two ways:
 
 * within a log by ``origin``: a report (DSN) names the message it is about, a list's copy the message it is made from;
-* between logs by the reply to the end of content: our servers say ``250 2.0.0 <id> queued``, so that the Delivery of
-  one server names the id at the next. Ids of two servers may be the same by chance; so the recipient must be the same.
+* by the reply to the end of content: our servers say ``250 2.0.0 <id> queued`` and our stores ``<id> stored``, so that
+  the Delivery of one names the id at the next. Ids of two of them may be the same by chance; so the recipient must be
+  the same, and what is queued on the way from server to server lies in another log.
 
 The logs are read again and again until nothing new is found (a hop of the way may lie in a log that was read before),
 without being loaded: what is kept are the hops and, in the end, their records. Never does: open files or print.
@@ -29,15 +30,16 @@ RECORDS = 200_000
 FEW = 8
 
 _ID = rb"[0-9A-HJKMNP-TV-Z]{13}"
-_IDS = re.compile(rb'"(?:id|origin)":"(' + _ID + rb')"|\b(' + _ID + rb") queued")
-_QUEUED = re.compile(r"\b(" + _ID.decode() + r") queued")
+_IDS = re.compile(rb'"(?:id|origin)":"(' + _ID + rb')"|\b(' + _ID + rb") (?:queued|stored)")
+_ONWARD = re.compile(r"\b(" + _ID.decode() + r") (queued|stored)")
 
 
 class Hop(NamedTuple):
-    """A message in a server's custody: the index of the log, and the queue id there."""
+    """A message in a server's custody: the index of the log, and the queue id there; ``stored``: the unique-id."""
 
     log: int
     id: str
+    stored: bool = False
 
 
 class Tracer:
@@ -54,8 +56,8 @@ class Tracer:
         self._refused: list[tuple[int, Event]] = []
         #: Recipients of a hop, as far as they were met.
         self._recipients: defaultdict[Hop, set[str]] = defaultdict(set)
-        #: An id at the next server → (log that names it, recipient).
-        self._onward: defaultdict[str, set[tuple[int, str]]] = defaultdict(set)
+        #: An id at the next server, and whether that is a store → (log that names it, recipient).
+        self._onward: defaultdict[tuple[str, bool], set[tuple[int, str]]] = defaultdict(set)
 
     def hops(self) -> list[tuple[Hop, list[Event]]]:
         """The way, hop by hop in the order of their first records; the id "" stands for what was refused at RCPT.
@@ -101,20 +103,22 @@ class Tracer:
 
     def _follow(self, log: int, event: Event) -> None:
         recipient = event.recipient.casefold()
+        hop = hop_of(log, event)
+        sources = self._onward.get((hop.id, hop.stored), ())
         if (
-            Hop(log, event.id) in self._hops
+            hop in self._hops
             or (event.origin and Hop(log, event.origin) in self._hops)
-            or any(source != log and to == recipient for source, to in self._onward.get(event.id, ()))
+            or any(to == recipient and (source != log or hop.stored) for source, to in sources)
             or self._led_here(log, event, recipient)
         ):
             self._take(log, event)
 
     def _led_here(self, log: int, event: Event, recipient: str) -> bool:
         """It was delivered to a hop that we know."""
-        onward = queued_as(event)
+        onward = next_of(event)
         if onward is None:
             return False
-        known = (Hop(other, onward) for other in range(len(self._logs)) if other != log)
+        known = (Hop(other, *onward) for other in range(len(self._logs)) if other != log or onward[1])
         return any(hop in self._hops and recipient in self._recipients[hop] for hop in known)
 
     def _take(self, log: int, event: Event) -> None:
@@ -123,16 +127,16 @@ class Tracer:
             self._refused.append((log, event))
             self._bound(len(self._refused))
             return
-        hop = Hop(log, event.id)
+        hop = hop_of(log, event)
         self._hops.add(hop)
         self._know(event.id)
         self._recipients[hop].add(event.recipient.casefold())
         if event.origin:
             self._hops.add(Hop(log, event.origin))
             self._know(event.origin)
-        if (onward := queued_as(event)) is not None:
+        if (onward := next_of(event)) is not None:
             self._onward[onward].add((log, event.recipient.casefold()))
-            self._know(onward)
+            self._know(onward[0])
 
     def _know(self, queue_id: str) -> None:
         if queue_id not in self._ids:
@@ -149,8 +153,8 @@ class Tracer:
             found[Hop(log, "")].append(event)
         count = len(self._refused)
         for log, event in self._matching(self._concerns):
-            if Hop(log, event.id) in self._hops:
-                found[Hop(log, event.id)].append(event)
+            if (hop := hop_of(log, event)) in self._hops:
+                found[hop].append(event)
                 count += 1
                 self._bound(count)
         for events in found.values():
@@ -158,12 +162,17 @@ class Tracer:
         return sorted(found.items(), key=lambda pair: (pair[1][0].created, pair[1][0].timestamp))
 
 
-def queued_as(event: Event) -> str | None:
-    """The id that the next server gave the message, when it is one of ours."""
+def hop_of(log: int, event: Event) -> Hop:
+    """Where the record was made; only a store takes mail by LMTP."""
+    return Hop(log, event.id, event.type == "Reception" and event.reception_protocol == "LMTP")
+
+
+def next_of(event: Event) -> tuple[str, bool] | None:
+    """The id that the next server or store gave the message, when it is one of ours, and whether it is a store."""
     if event.type != "Delivery" or event.response is None:
         return None
-    found = _QUEUED.search(event.response.content)
-    return found[1] if found else None
+    found = _ONWARD.search(event.response.content)
+    return (found[1], found[2] == "stored") if found else None
 
 
 def _decoded(line: bytes) -> Event | None:

@@ -253,10 +253,10 @@ class ServerConnection(asyncio.Protocol):
             secured = None
         finally:
             self._handshake = None
-            if secured is None or door.lost:
-                self.transport.abort()
+            if secured is None or door.lost or self.leaving:
+                (secured or self.transport).abort()
                 self.connection_lost(None)
-        if secured is not None and not door.lost:
+        if secured is not None and not self.gone:
             self._begin(secured, door)
 
     async def _secured(self, taken: socket.socket | None, door: "_Door") -> asyncio.Transport | None:

@@ -1,7 +1,8 @@
-"""A recording of one SMTP session: what each side said, in the order in which it passed.
+"""A recording of one SMTP or POP3 session: what each side said, in the order in which it passed.
 
 Owns: putting octets of both directions together to lines, and counting content instead of keeping it. Never does:
-touch the octets or judge them; what is no SMTP is shown as it came. Pure but for the clock, which is passed in.
+touch the octets or judge them; what is no SMTP is shown as it came. Who speaks POP3 knows its lines and notes them
+by ``said``. Pure but for the clock, which is passed in.
 """
 
 from typing import Final, Literal, NamedTuple
@@ -40,6 +41,11 @@ class Dialogue:
     def replies(self) -> list[str]:
         """What the server said, line by line."""
         return [turn.text for turn in self.turns if turn.side == "server"]
+
+    def said(self, side: Side, text: str, octets: int = 0) -> None:
+        """Notes a turn of a session whose octets the caller takes apart himself."""
+        self._ended = self._clock.monotonic()
+        self.turns.append(Turn(side, text, octets))
 
     def server(self, octets: bytes) -> None:
         self._ended = self._clock.monotonic()

@@ -18,7 +18,6 @@ from mta.clock import Clock, SystemClock
 from mta.config import Config
 from mta.directory import verbs
 from mta.directory.changes import Changes
-from mta.directory.protocol import DirectoryUnreadable
 from mta.directory.staging import Staging
 from mta.directory.tables import directory_path
 from mta.directory.writer import READER_CHECK, DirectoryWriter
@@ -84,22 +83,6 @@ class DirectoryService:
         )
         await ldap.start(bound)
         return [ldap]
-
-    async def verify(self, user: str, password: str, client: str) -> bool:
-        """For a listener: whether it is the password of ``user``. Raises DirectoryUnreadable, and TemporaryError when
-        too many checks wait."""
-        answer = self._loop.create_future()
-        check = self._logins.check(user, password, client, answer.set_result)
-        try:
-            login = await answer
-        except asyncio.CancelledError:
-            check.cancel()
-            raise
-        if login.status == "unavailable":
-            raise DirectoryUnreadable("the directory cannot be read, or is being stopped")
-        if login.status == "busy":
-            raise TemporaryError("too many logins wait; try again")
-        return bool(login.status == "ok")
 
     async def stop(self, patience: float) -> None:
         for listener in self._listeners:

@@ -140,6 +140,9 @@ class Lmtp:
         if "@" not in address:  # a bare postmaster
             home = self.settings.local[0] if self.settings.local else domain
             address = f"{address}@{home}"
+        met = self.directory.resolve(address)
+        if met is None or met.kind == "mailbox":
+            return [] if met is None else [met.mailbox]
         recipients = expand(address, self.directory.resolve, self.settings.local.__contains__).recipients
         found = [recipient.mailbox for recipient in recipients]
         return found if all(found) else []

@@ -157,6 +157,7 @@ def main(run: Callable[[Orders, Config, socket.socket], Coroutine[Any, Any, None
     except MtaError as error:
         _tell_fatal(last_words, str(error), error.exit_code)
         print(f"mta: {orders.service}: {error}", file=sys.stderr)
+        end.close()
         raise SystemExit(error.exit_code) from None
     except Exception as bug:
         _tell_fatal(last_words, f"a bug: {bug!r}; the log has its traceback", 1)

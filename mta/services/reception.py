@@ -257,6 +257,7 @@ class ReceptionSession:
             spool_id = self._trace_id
             stream.append(content.joined(b""))
             octets, size = None, stream.octets
+            self._connection.unhold()  # all of it has come; a refused ticket drains no stream
         recipients = self._recipients
         message = Message(
             spool_id,

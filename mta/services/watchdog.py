@@ -9,13 +9,17 @@ loop's thread is stuck in C code and keeps the interpreter to itself: then this 
 """
 
 import faulthandler
+import os
 import sys
 import threading
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
 
 from mta.clock import Clock
 
+#: The descriptor: ``sys.stderr`` may be anything, or nothing.
+STDERR = 2
 #: Seconds without a beat (one comes every second) before the stack is shown; the attendant kills after 10.
 HUNG_AFTER = 4.0
 #: Seconds without a look of this thread before faulthandler speaks.
@@ -57,7 +61,7 @@ class LoopWatchdog:
         looked = self._clock.monotonic()
         try:
             while not self._ended.wait(LOOK):
-                faulthandler.dump_traceback_later(DEAF_AFTER)
+                faulthandler.dump_traceback_later(DEAF_AFTER, file=STDERR)
                 now = self._clock.monotonic()
                 if now - looked < LATE_LOOK:
                     self.look(now)
@@ -84,5 +88,5 @@ class LoopWatchdog:
 
 def to_stderr(text: str) -> None:
     """One write, so that lines of other processes do not come between."""
-    sys.stderr.write(text)
-    sys.stderr.flush()
+    with suppress(OSError):  # nobody reads it any more
+        os.write(STDERR, text.encode("utf-8", "backslashreplace"))

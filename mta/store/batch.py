@@ -17,9 +17,9 @@ from mta.store.tables import BODY, BOOKS_KEY, ITEM, MAILBOX, Books, Files, decod
 if TYPE_CHECKING:
     import lmdb
 
-#: A batch is cut when it holds more than this; the loop stands still for about 5 ms while it builds one of that size.
-MAX_OCTETS = 16 << 20
-MAX_ITEMS = 8192
+#: A batch is cut when it holds more than this; the loop stands still for about 15 ms while it builds one of that size.
+MAX_OCTETS = 8 << 20
+MAX_ITEMS = 2048
 #: Pieces that one batch deletes. Content beyond it is marked, and purged along with the next batches.
 PURGE_BITE = 1024
 #: A uid begins with the millisecond of its making, as a spool id does.
@@ -84,31 +84,24 @@ class StoreBatch:
 
     # What is added
 
-    def add(self, copies: Sequence[Copy], number: int, content: bytes) -> list[Outcome]:
-        """A delivery whose content is at hand."""
-        outcomes = self._copies(copies, number, len(content), content[-2:])
-        if any(type(outcome) is int for outcome in outcomes):
-            self._pieces(number, 0, content)
-        return outcomes
-
-    def add_streamed(self, copies: Sequence[Copy], number: int, octets: int, ending: bytes) -> list[Outcome]:
-        """A delivery whose content is here already. ``ending``: its last two octets."""
-        outcomes = self._copies(copies, number, octets, ending)
-        if any(type(outcome) is int for outcome in outcomes):
-            self._delete(id_key(number), db=self._files.incomplete)
-        else:
-            self._purge.append(number)
-        return outcomes
-
-    def _copies(self, copies: Sequence[Copy], number: int, octets: int, ending: bytes) -> list[Outcome]:
+    def copies(self, copies: Sequence[Copy], number: int, octets: int, ending: bytes) -> list[Outcome]:
+        """Copies of one content in the mailboxes that take them. ``ending``: its last two octets. ``body`` follows."""
         # RETR ends its last line even where the content does not
         sent = octets if ending == _LINE_END or not octets else octets + len(_LINE_END)
-        outcomes = [self._copy(copy, number, sent) for copy in copies]
-        references = sum(type(outcome) is int for outcome in outcomes)
+        self.items += len(copies)
+        return [self._copy(copy, number, sent) for copy in copies]
+
+    def body(self, number: int, octets: int, references: int, content: bytes | None) -> None:
+        """The content of these copies; None: its pieces are here already, from a stream."""
         if references:
             self._put(id_key(number), BODY.pack(octets, references), db=self._files.body)
-        self.items += len(copies)
-        return outcomes
+        if content is None:
+            if references:
+                self._delete(id_key(number), db=self._files.incomplete)
+            else:
+                self._purge.append(number)
+        elif references:
+            self._pieces(number, 0, content)
 
     def _copy(self, copy: Copy, number: int, sent: int) -> Outcome:
         mailbox = self._mailbox(copy.mailbox)

@@ -103,6 +103,7 @@ class DiskStore:
         self._resident = ResidentMap(data_file)
         self._trimming = loop.call_later(INTERVAL, self._trim)
         self._reader = Reader(self._files)
+        self._reader.trim = self._resident.trim
         self._next = self._reader.last_number() + 1
         self._space = FreeSpace(
             data_file, self._clock, self._free_space, self._files.map_size, self._reader.used_octets
@@ -145,7 +146,7 @@ class DiskStore:
     def refusal(self, mailbox: int, octets: int) -> StorageError | None:
         """See ``Store.refusal``. What is on its way counts only at its commit, so this is a first look."""
         refusal = self._refusal()
-        if refusal is None and self._reader.full(mailbox, octets, self._quota):
+        if refusal is None and any(self._quota) and self._reader.full(mailbox, octets, self._quota):
             return QuotaExceeded(f"mailbox {mailbox} is full")
         return refusal
 
@@ -220,7 +221,8 @@ class DiskStore:
     def _committed(self, batch: StoreBatch, seconds: float) -> None:
         self._reader.renew()
         if self.on_commit is not None:
-            self.on_commit(seconds, batch.delivered, batch.removed)
+            # whatever a listener does wrong, the batch is safe
+            self._loop.call_soon(self.on_commit, seconds, batch.delivered, batch.removed)
 
     def _fail(self, error: BaseException) -> StoreFailed:
         failure = StoreFailed(f"{self.directory}: commit failed: {error}; nothing more is stored until a restart")

@@ -10,7 +10,7 @@ commit, were freed by N-1 or earlier, and are in no snapshot that is read while 
 """
 
 from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import lmdb
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from lmdb import _Database
 
 _SIZE = slice(8, 16)
+#: Octets of content that may be read before somebody looks how many pages of the map they have left in memory.
+_TRIM_AFTER = 8 << 20
 
 
 class Reader:
@@ -32,6 +34,9 @@ class Reader:
 
     def __init__(self, files: Files) -> None:
         self.files = files
+        #: Called whenever much has been read.
+        self.trim: Callable[[], object] | None = None
+        self._read = 0
         self._snapshot: lmdb.Transaction[bytes] | None = files.env.begin()
 
     def renew(self) -> None:
@@ -123,6 +128,10 @@ class Reader:
             if piece is None:
                 raise StorageError(f"{self.files.directory}: piece {at} of content {number} is missing")
             pieces.append(piece)
+        self._read += len(pieces) * PIECE
+        if self._read >= _TRIM_AFTER and self.trim is not None:
+            self._read = 0
+            self.trim()
         return b"".join(pieces)
 
     def content(self, mailbox: int, uid: int) -> Iterator[bytes]:

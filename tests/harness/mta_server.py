@@ -6,6 +6,7 @@ story: ``stop`` drains it, wants exit code 0 and a ledger that balances. Waiting
 
 import json
 import os
+import poplib
 import re
 import smtplib
 import subprocess
@@ -88,6 +89,7 @@ class MtaServer:
         self._read = 0
         self._events: list[Row] = []
         self.listeners: list[str] = []
+        self._protocols: list[str] = []
 
     # The process.
 
@@ -103,8 +105,13 @@ class MtaServer:
     def start(self) -> "MtaServer":
         """Returns when it has said ``mta: ready``."""
         self.begin()
+        return self.await_ready()
+
+    def await_ready(self) -> "MtaServer":
+        """After ``begin``."""
         self.await_line("^mta: ready$")
-        self.listeners = [row["address"] for row in self.status()["listeners"]]
+        rows = self.status()["listeners"]
+        self.listeners, self._protocols = [row["address"] for row in rows], [row["protocol"] for row in rows]
         return self
 
     def begin(self) -> None:
@@ -191,7 +198,7 @@ class MtaServer:
         self.wait()
         self._process = None
         for pid in pids:
-            wait_until(lambda pid=pid: not _alive(pid), f"process {pid} is gone")
+            wait_until(lambda pid=pid: not alive(pid), f"process {pid} is gone")
 
     def close(self) -> None:
         """For fixtures: no process stays, whatever happened."""
@@ -209,10 +216,21 @@ class MtaServer:
 
     # Asking it.
 
+    def places(self, *protocols: str) -> list[tuple[str, int]]:
+        """Host and port of all TCP listeners of these protocols."""
+        rows = zip(self._protocols, self.listeners, strict=True)
+        found = [address.rpartition(":") for protocol, address in rows if protocol in protocols]
+        return [(host.strip("[]"), int(port)) for host, _, port in found if host != "unix"]
+
     @property
     def port(self) -> int:
-        """Of the first TCP listener."""
-        return int(next(a for a in self.listeners if not a.startswith("unix:")).rpartition(":")[2])
+        """Of the first TCP listener that takes mail from clients."""
+        return self.places("smtp", "submission")[0][1]
+
+    @property
+    def host(self) -> str:
+        """The address of the same listener."""
+        return self.places("smtp", "submission")[0][0]
 
     def request(self, method: str, path: str, body: object = None) -> tuple[int, bytes]:
         connection = UnixHttp(self.data / "admin.sock")
@@ -279,6 +297,39 @@ class MtaServer:
         """Until nothing is queued any more, DSNs included."""
         wait_until(lambda: self.running and not self.queue(), lambda: f"an empty queue; {self.queue()}", patience)
 
+    # Its people.
+
+    def add_person(self, address: str, password: str, *options: str) -> None:
+        """As an operator does it; the server must know them afterwards."""
+        done = self.mta(
+            "directory", "user", "add", address, "--password-stdin", *options, stdin=f"{password}\n".encode()
+        )
+        assert done.returncode == 0, done.stderr
+
+    def pop3(self, address: str, password: str) -> poplib.POP3:
+        """A session of the standard library's client that is logged in."""
+        host, port = self.places("pop3")[0]
+        session = poplib.POP3(host, port, timeout=PATIENCE)
+        try:
+            session.user(address)
+            session.pass_(password)
+        except poplib.error_proto:
+            session.close()
+            raise
+        return session
+
+    def fetch(self, address: str, password: str) -> list[bytes]:
+        """All messages in the mailbox, which is empty then; line ends are CRLF."""
+        session = self.pop3(address, password)
+        count, _ = session.stat()
+        messages = []
+        for number in range(1, count + 1):
+            _, lines, _ = session.retr(number)
+            messages.append(b"".join(line + b"\r\n" for line in lines))
+            session.dele(number)
+        session.quit()
+        return messages
+
     # Its event log.
 
     def events(self, kind: str = "", **fields: Any) -> list[Row]:
@@ -318,7 +369,7 @@ class MtaServer:
 
     def connect(self, source: str = "127.0.0.1") -> smtplib.SMTP:
         """A session that has said EHLO."""
-        session = smtplib.SMTP("127.0.0.1", self.port, "client.example", PATIENCE, (source, 0))
+        session = smtplib.SMTP(self.host, self.port, "client.example", PATIENCE, (source, 0))
         session.ehlo()
         return session
 
@@ -351,7 +402,7 @@ def submit(
     return text.split()[1].decode()
 
 
-def _alive(pid: int) -> bool:
+def alive(pid: int) -> bool:
     """Whether the process runs; one that has ended and waits for its parent does not."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"

@@ -35,7 +35,7 @@ class Report(NamedTuple):
         }
 
 
-def read_report(received: Received, to: str = "alice@athena.example") -> Report:
+def read_report(received: Received, to: str = "alice@athena.example", by: str = "hermes.example") -> Report:
     """Fails on whatever a reader of reports would trip over."""
     assert received.reverse_path == "", "a report has the null reverse-path"
     assert received.recipients == [to]
@@ -52,7 +52,7 @@ def read_report(received: Received, to: str = "alice@athena.example") -> Report:
     types = [part.get_content_type() for part in parts]
     assert types == ["text/plain", "message/delivery-status", "text/rfc822-headers"]
     about, *recipients = parts[1].get_payload()
-    assert about["Reporting-MTA"] == "dns; hermes.example"
+    assert about["Reporting-MTA"] == f"dns; {by}"
     assert about["Arrival-Date"]
     headers = message_from_bytes(parts[2].get_payload(decode=True))
     assert not message.defects

@@ -65,3 +65,27 @@ def test_nothing_about_it_is_one_line_and_exit_69(mta, text: str) -> None:
     assert done.stderr.startswith(f"mta: nothing about {text} in ")
     assert server.mta("trace", "<>").returncode == 64
     assert server.mta("trace", text, "--log", "nowhere.jsonl").returncode == 65
+
+
+def test_a_list_s_copy_is_part_of_the_way_of_the_message_to_the_list(mta) -> None:
+    server = mta(local={"domains": ["minasi.example"]})
+    for person in ("mark@minasi.example", "ann@minasi.example"):
+        server.request_rows("directory/user.add", address=person)
+    members = ["ann@minasi.example"]
+    server.request_rows(
+        "directory/list.add", address="all@minasi.example", members=members, owner="mark@minasi.example"
+    )
+    queue_id = server.send(["all@minasi.example"], LETTER)
+    delivery = server.wait_for_event("Delivery", recipient="ann@minasi.example")
+    assert delivery["origin"] == queue_id
+    assert delivery["id"] != queue_id
+    rows = server.rows("trace", "ann@minasi.example")
+    assert [(row["id"], row["type"], row["recipient"]) for row in rows] == [
+        (queue_id, "Reception", "all@minasi.example"),
+        (queue_id, "Delivery", "all@minasi.example"),
+        (delivery["id"], "Delivery", "ann@minasi.example"),
+        (delivery["response"]["content"].split()[0], "Reception", "ann@minasi.example"),
+    ]
+    told = server.mta("trace", rows[-1]["id"]).stdout
+    assert f"{rows[-1]['id']}  in the mailbox of <ann@minasi.example>" in told
+    assert queue_id in told

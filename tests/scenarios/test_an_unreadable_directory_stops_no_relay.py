@@ -30,7 +30,7 @@ def test_an_unreadable_directory_stops_no_relay(mta, sink) -> None:
     with server.connect() as session:
         session.mail("alice@athena.example")
         assert session.rcpt(LOCAL)[0] == 451
-    wait_until(lambda: row(server, "directory")["state"] == "waiting", "a pause between two starts")
+    wait_until(lambda: row(server, "directory")["state"] == "quarantined", "the quarantine")
     told = server.mta("status").stdout
     assert "data.mdb" in told
     assert "`mta status start directory`" in told

@@ -106,6 +106,7 @@ def test_an_export_with_secrets_makes_the_same_directory_elsewhere(
     say(server, "user", "add", MARK, "--name", 'Märk, "M" ', "--password-stdin", stdin="pä:ß\n".encode())
     say(server, "user", "remove", "gone@minasi.example")
     say(server, "user", "set", MARK, "--further", "m@minasi.example", "--phone", "+1 555 0100")
+    assert [row["address"] for row in rows(server, "export")] == [MARK]
     say(server, "alias", "add", "@minasi.example", MARK)
     say(server, "list", "add", "all@minasi.example", MARK, "far@else.example", "--owner", MARK)
     file = server.directory / f"everything.{form}"
@@ -139,6 +140,9 @@ def test_an_import_is_all_or_nothing_and_tells_the_lines(server: MtaServer) -> N
     [_, ann] = rows(server, "user", "list")
     assert (ann["address"], ann["password"], ann["department"]) == ("ann.smith@minasi.example", True, "Books")
     assert "--format" in refused(server, os.EX_USAGE, "import", "people.txt")
+    assert "No such file" in refused(server, os.EX_IOERR, "import", "people.csv.ldif")
+    file.write_text("surname,password\nOne,right\nTwo,wr\x01ong\nThree,right\n")
+    assert "line 3: the password has characters" in refused(server, os.EX_DATAERR, "import", str(file))
     text = b"dn: x\nobjectClass: person\nmail: c@minasi.example\nuserPassword: {SSHA}x\n"
     assert "line 4: userPassword" in refused(server, os.EX_DATAERR, "import", "--format", "ldif", "-", stdin=text)
 
@@ -194,6 +198,17 @@ def test_the_service_is_shown_and_what_it_wrote_outlives_it(mta: Callable[..., M
     server.stop()
     assert [row["id"] for row in rows(server, "user", "list")] == [1, 2]
     reader.close()
+
+
+def test_with_the_service_stopped_one_can_look_and_changes_wait(mta: Callable[..., MtaServer]) -> None:
+    server = mta(**SETTINGS)
+    say(server, "user", "add", MARK)
+    assert server.mta("status", "stop", "directory").returncode == 0
+    assert [row["address"] for row in rows(server, "user", "list")] == [MARK]
+    assert say(server, "resolve", MARK).split()[0] == MARK
+    assert "not running" in refused(server, os.EX_TEMPFAIL, "user", "add", "b@minasi.example")
+    assert server.mta("status", "start", "directory").returncode == 0
+    assert rows(server, "user", "add", "b@minasi.example")[0]["id"] == 2
 
 
 def test_a_server_without_a_directory_says_so(mta: Callable[..., MtaServer]) -> None:

@@ -1,4 +1,4 @@
-"""The burst: many small messages through Hermes to Arlington, counted, timed and held against what was sent.
+"""The burst: many small messages through Hermes to a sink, counted, timed and held against what was sent.
 
 Owns: the messages with their numbers, the figures. Never does: claim more than it measured; source, relay and sink
 share the machine's cores, and the figures are those of one short run.
@@ -12,10 +12,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from mta.cli.demonstration.facts import Burst
-from mta.cli.demonstration.stage import AUTHOR, DESK, PATIENCE, READER, DemoFailed, Stage, verify
+from mta.cli.demonstration.places import Address
+from mta.cli.demonstration.stage import AUTHOR, BURST, PATIENCE, DemoFailed, Stage, verify
 from mta.services.sink import Arrival
 from mta.services.source import Letter, Sent, Source
 
+#: Whom it is for: a domain that Hermes has a route for, to a sink, so that the figures are Hermes's own.
+EVERYBODY = f"everybody@{BURST}"
 CONNECTIONS = 20
 #: Octets of a message, its header section included.
 SIZE = 4096
@@ -52,7 +55,7 @@ class Arrivals:
             self.at[number] = arrival.at
             self.missing -= 1
             if self.missing % STEP == 0:
-                self._progress(f"burst: {len(self.at) - self.missing:,} of {len(self.at):,} messages at Arlington")
+                self._progress(f"burst: {len(self.at) - self.missing:,} of {len(self.at):,} messages at the sink")
             if not self.missing:
                 self.complete.set()
 
@@ -61,16 +64,14 @@ async def burst(stage: Stage, messages: int, progress: Callable[[str], None]) ->
     """Runs it. Raises DemoFailed when a message is refused, lost, changed or doubled."""
     arrivals = Arrivals(messages, progress)
     began_at = array("d", bytes(8 * messages))
-    stage.arlington.recording = False
-    stage.arlington.arrived = arrivals.arrived
+    stage.sink.arrived = arrivals.arrived
     connections = min(CONNECTIONS, messages)
     cpu_before = await stage.hermes.cpu_seconds()
-    source = Source(DESK, stage.clock)
+    source = Source(f"source.{BURST}", stage.clock)
     began = stage.clock.monotonic()
-    await _hand_over(stage, source, _letters(stage, messages, began_at), connections, PATIENCE + messages / SLOWEST)
+    letters = _letters(stage, messages, began_at)
+    await hand_over(source, "Hermes", stage.places.hermes_behind, letters, connections, messages)
     sent = source.results
-    refused = next((one.reply for one in sent if not one.reply.positive), None)
-    verify(refused is None, f"burst: Hermes refused a message: {refused}")
     await _complete(arrivals)
     seconds = max(arrivals.at) - began
     cpu_after = await stage.hermes.cpu_seconds()
@@ -80,11 +81,17 @@ async def burst(stage: Stage, messages: int, progress: Callable[[str], None]) ->
     return _figures(stage, sent, [at - start for at, start in zip(arrivals.at, began_at, strict=True)], seconds, cpu)
 
 
-async def _hand_over(stage: Stage, source: Source, letters: Iterator[Letter], connections: int, limit: float) -> None:
+async def hand_over(
+    source: Source, name: str, place: Address, letters: Iterator[Letter], connections: int, messages: int
+) -> None:
+    """All of them, to the server of that name. Raises DemoFailed when it refuses one or is too slow."""
+    limit = PATIENCE + messages / SLOWEST
     try:
-        await asyncio.wait_for(source.run(*stage.places.hermes, letters, connections), limit)
+        await asyncio.wait_for(source.run(*place, letters, connections), limit)
     except TimeoutError:
-        raise DemoFailed(f"burst: Hermes took only {len(source.results)} messages in {limit:.0f} s") from None
+        raise DemoFailed(f"burst: {name} took only {len(source.results)} messages in {limit:.0f} s") from None
+    refused = next((one.reply for one in source.results if not one.reply.positive), None)
+    verify(refused is None, f"burst: {name} refused a message: {refused}")
 
 
 async def _complete(arrivals: Arrivals) -> None:
@@ -95,7 +102,7 @@ async def _complete(arrivals: Arrivals) -> None:
             await asyncio.wait_for(arrivals.complete.wait(), PATIENCE)
         except TimeoutError:
             if arrivals.missing == missing:
-                raise DemoFailed(f"burst: {missing} messages did not arrive at Arlington") from None
+                raise DemoFailed(f"burst: {missing} messages did not arrive at the sink") from None
 
 
 def _figures(stage: Stage, sent: list[Sent], delivered: list[float], seconds: float, cpu: float | None) -> Burst:
@@ -131,14 +138,16 @@ def content(number: int) -> bytes:
 def _letters(stage: Stage, count: int, began: "array[float]") -> Iterator[Letter]:
     for number in range(count):
         began[number] = stage.clock.monotonic()
-        yield Letter(AUTHOR, (READER,), content(number))
+        yield Letter(AUTHOR, (EVERYBODY,), content(number))
 
 
 def _rest() -> bytes:
     """What follows the first field: the same in every message."""
-    head = f"From: <{AUTHOR}>\r\nTo: <{READER}>\r\nSubject: one of many\r\nDate: Mon, 1 Jun 1998 08:00:00 +0000\r\n\r\n"
+    head = (
+        f"From: <{AUTHOR}>\r\nTo: <{EVERYBODY}>\r\nSubject: one of many\r\nDate: Mon, 1 Jun 1998 08:00:00 +0000\r\n\r\n"
+    )
     left = SIZE - len(_MARK) - DIGITS - 2 - len(head)
-    line = "A letter among many on its way from Ada to Mark, seventy-four octets long\r\n"
+    line = "A letter among many on its way from Ada to all, seventy-three octets long\r\n"
     body = line * (left // len(line))
     return (head + body + "-" * (left - len(body) - 2) + "\r\n").encode()
 

@@ -20,37 +20,50 @@ class Hop(NamedTuple):
 
 
 class Setup(NamedTuple):
-    """The servers and how long they took to start; ``addresses``: name → host:port."""
+    """The servers and how long they took to start; ``addresses``: name → host:port; ``dns``: which name server."""
 
     version: str
     seconds: float
     directory: str
     addresses: dict[str, str]
+    dns: str
 
 
 class Lookup(NamedTuple):
-    """One question to the DNS with its answer, and how often it was asked."""
+    """One question to the DNS with its answer; "": there is no such record."""
 
     name: str
     kind: str
     answer: str
-    asked: int
+
+
+class Stored(NamedTuple):
+    """What the store said when the letter was in the mailbox, from the event log of its server."""
+
+    server: str
+    queue_id: str
+    mailbox: str
+    reply: str
 
 
 class Letter(NamedTuple):
-    """The letter's way. ``seconds``: from the author's first octet to its arrival at Arlington."""
+    """A letter's way: the sessions by SMTP in their order, the one by POP3, and what was fetched.
+
+    ``queue_ids``: one for each server. ``seconds``: from the author's first octet until it is in the reader's hands.
+    """
 
     hops: tuple[Hop, ...]
     lookups: tuple[Lookup, ...]
-    athena_id: str
-    hermes_id: str
+    queue_ids: tuple[str, ...]
+    stored: Stored
+    fetched: Hop
     arrived: bytes
     sent_octets: int
     seconds: float
 
 
 class Refused(NamedTuple):
-    """A recipient that Arlington does not know, and the report that came home."""
+    """A recipient that Arlington does not know, and the report that came home and was fetched."""
 
     recipient: str
     reply: str
@@ -62,13 +75,15 @@ class Refused(NamedTuple):
 
 
 class Waiting(NamedTuple):
-    """Mail for a server that is down. ``why``: the lines of ``mta why``; ``seconds`` from sent to arrived."""
+    """Mail for a server that is down. ``why``: the lines of ``mta why``; ``down`` seconds without the server,
+    ``after_return`` from its return until the letter was in the mailbox, ``seconds`` from sent to fetched."""
 
     queue_id: str
     why: tuple[str, ...]
     attempts: int
-    seconds: float
+    down: float
     after_return: float
+    seconds: float
 
 
 class Burst(NamedTuple):
@@ -89,8 +104,24 @@ class Burst(NamedTuple):
     file_system: str
 
 
+class Mailbox(NamedTuple):
+    """Letters into one mailbox and out of it: by SMTP until the store has them all, then by POP3 until QUIT has its
+    answer. Rates are messages a second."""
+
+    messages: int
+    octets: int
+    connections: int
+    stored_seconds: float
+    stored_rate: float
+    fetched_seconds: float
+    fetched_rate: float
+
+
 class Audit(NamedTuple):
-    """Both ledgers, as ``mta audit --json`` gives them."""
+    """The ledgers, as ``mta audit --json`` gives them, and the books of the stores (``mta mailbox audit --json``)."""
 
     athena: Row
     hermes: Row
+    arlington: Row
+    athena_store: Row
+    arlington_store: Row

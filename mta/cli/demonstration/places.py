@@ -1,7 +1,9 @@
 """Addresses for the servers of the demonstration, so that several can run at once and no root is needed.
 
 Owns: the choice. On Linux every 127.x.y.z is this machine, so each server gets an address of its own and all SMTP
-servers share one port, as on the Internet; elsewhere all are on 127.0.0.1 with a port each. Never does: keep a socket.
+servers share one port, as on the Internet; elsewhere all are on 127.0.0.1 with a port each. In front of a server there
+is a tap: ``athena`` is where everybody speaks to Athena, ``athena_behind`` is where she listens. Never does: keep a
+socket.
 """
 
 import errno
@@ -14,9 +16,10 @@ from typing import NamedTuple
 from mta.errors import UnavailableError
 
 SMTP_PORT = 2525
+POP3_PORT = 2110
 DNS_PORT = 1053
-#: The tap that reads along what Athena says to Hermes, on Hermes's address.
-TAP_PORT = 2526
+#: From the port of a tap to that of its server.
+BEHIND = 1
 TRIES = 20
 
 Address = tuple[str, int]
@@ -26,11 +29,16 @@ class Places(NamedTuple):
     """Host and port of every server."""
 
     dns: Address
+    dns_behind: Address
     athena: Address
+    athena_behind: Address
+    athena_pop3: Address
     hermes: Address
-    tap: Address
+    hermes_behind: Address
     arlington: Address
-    home: Address
+    arlington_behind: Address
+    arlington_pop3: Address
+    sink: Address
 
 
 def choose(random: random.Random) -> Places:
@@ -54,14 +62,19 @@ def text(address: Address) -> str:
 
 
 def _own_addresses(network: str) -> list[Address]:
-    dns, athena, hermes, arlington, home = (f"{network}.{number}" for number in (1, 2, 3, 4, 5))
+    dns, athena, hermes, arlington, sink = (f"{network}.{number}" for number in (1, 2, 3, 4, 5))
     return [
         (dns, DNS_PORT),
+        (dns, DNS_PORT + BEHIND),
         (athena, SMTP_PORT),
+        (athena, SMTP_PORT + BEHIND),
+        (athena, POP3_PORT),
         (hermes, SMTP_PORT),
-        (hermes, TAP_PORT),
+        (hermes, SMTP_PORT + BEHIND),
         (arlington, SMTP_PORT),
-        (home, SMTP_PORT),
+        (arlington, SMTP_PORT + BEHIND),
+        (arlington, POP3_PORT),
+        (sink, SMTP_PORT),
     ]
 
 

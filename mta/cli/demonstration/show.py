@@ -22,7 +22,8 @@ import msgspec
 from mta import __version__
 from mta.cli.demonstration import drawing, story
 from mta.cli.demonstration.burst import burst
-from mta.cli.demonstration.facts import Letter
+from mta.cli.demonstration.facts import Hop, Letter
+from mta.cli.demonstration.filling import mailbox
 from mta.cli.demonstration.places import choose
 from mta.cli.demonstration.stage import Stage, set_up
 from mta.clock import SystemClock
@@ -37,6 +38,8 @@ _STYLES: dict[str, dict[str, Any]] = {
 }
 #: More than that does not fit beside source and sink.
 WORKERS = 2
+#: Of so many messages of the burst one more goes into a mailbox.
+SHARE = 5
 
 
 class Options(NamedTuple):
@@ -47,6 +50,7 @@ class Options(NamedTuple):
     as_json: bool
     quiet: bool
     colour: bool
+    dns: str
 
 
 class Screen:
@@ -114,15 +118,18 @@ def perform(options: Options) -> None:
 async def _scenes(directory: Path, clock: SystemClock, options: Options, screen: Screen) -> None:
     _end_on_sigterm()
     workers = min(WORKERS, len(os.sched_getaffinity(0)))
-    stage = Stage(directory, choose(random.Random()), clock, workers)
+    stage = Stage(directory, choose(random.Random()), clock, workers, options.dns)
     began = clock.monotonic()
-    screen.progress("starting Athena and Hermes")
+    screen.progress("starting Athena, Hermes, Arlington and the DNS")
     async with set_up(stage):
         setup = story.setup(stage, __version__, clock.monotonic() - began)
         screen.scene("setup", setup, drawing.opening(setup, screen.paint))
         screen.progress("a letter on its way")
         letter = await story.letter(stage)
         screen.scene("letter", letter, drawing.letter(letter, screen.paint))
+        screen.progress("the answer")
+        reply = await story.reply(stage)
+        screen.scene("reply", reply, drawing.reply(reply, screen.paint))
         screen.progress("a letter to nobody")
         refused = await story.refused(stage)
         screen.scene("refused", refused, drawing.refused(refused, screen.paint))
@@ -133,7 +140,12 @@ async def _scenes(directory: Path, clock: SystemClock, options: Options, screen:
             screen.progress(f"a burst of {options.messages:,} messages")
             figures = await burst(stage, options.messages, screen.count)
             screen.scene("burst", figures, drawing.burst(figures, screen.paint))
-        audit = await story.audit(stage, options.messages)
+        kept = options.messages // SHARE
+        if kept:
+            screen.progress(f"{kept:,} messages for Mark")
+            box = await mailbox(stage, kept)
+            screen.scene("mailbox", box, drawing.mailbox(box, screen.paint))
+        audit = await story.audit(stage, options.messages, kept)
         screen.scene("audit", audit, drawing.audit(audit, screen.paint))
         screen.progress("stopping")
 
@@ -156,18 +168,24 @@ def _directory(keep: bool) -> Iterator[Path]:
 
 
 def _plain(facts: Any) -> dict[str, Any]:
-    """Names and values; of a letter's content its trace fields are enough."""
+    """Names and values."""
     row: dict[str, Any] = facts._asdict() if hasattr(facts, "_asdict") else dict(facts)
     if isinstance(facts, Letter):
-        row["hops"] = [hop._asdict() | {"turns": [turn._asdict() for turn in hop.turns]} for hop in facts.hops]
+        row["hops"] = [_hop(hop) for hop in facts.hops]
+        row["fetched"] = _hop(facts.fetched)
+        row["stored"] = facts.stored._asdict()
         row["lookups"] = [lookup._asdict() for lookup in facts.lookups]
         row["arrived"] = facts.arrived.decode("utf-8", "replace")
     return row
 
 
+def _hop(hop: Hop) -> dict[str, Any]:
+    return hop._asdict() | {"turns": [turn._asdict() for turn in hop.turns]}
+
+
 def _can_draw(encoding: str | None) -> bool:
     try:
-        "┌▶→×µ".encode(encoding or "ascii")
+        "┌▶▲▼→×µ".encode(encoding or "ascii")
     except (UnicodeEncodeError, LookupError):
         return False
     return True

@@ -3,13 +3,14 @@
 Owns: the choice, and the verbs on files. Never does: decide what a verb means (``mta.directory.verbs``).
 """
 
+import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 
-from mta.cli.client import AdminClient, NoServerError
+from mta.cli.client import AdminClient, NoServerError, ProblemError
 from mta.errors import TemporaryError, UnavailableError
 
 if TYPE_CHECKING:
@@ -45,17 +46,29 @@ def source_of(config: "Config") -> Source:
         if is_locked(config.data_dir):
             raise TemporaryError(f"a server uses {config.data_dir} and does not answer yet: try again") from error
         return Files(config)
-    return Server(client)
+    return Server(client, config)
 
 
 class Server:
-    """The running server."""
+    """The running server. While its directory service is stopped, what only reads is read from the files, as the
+    workers do."""
 
-    def __init__(self, client: AdminClient) -> None:
+    def __init__(self, client: AdminClient, config: "Config") -> None:
         self._client = client
+        self._config = config
 
     def ask(self, verb: str, args: Row) -> Iterator[Row]:
-        return self._client.post(f"/api/v1/directory/{verb}", args)
+        from mta.directory.verbs import READS
+
+        came = False
+        try:
+            for row in self._client.post(f"/api/v1/directory/{verb}", args):
+                came = True
+                yield row
+        except ProblemError as problem:
+            if came or verb not in READS or problem.exit_code != os.EX_TEMPFAIL:
+                raise
+            yield from Files(self._config).read(verb, args)
 
     def take_in(self, records: Iterable["Record"], keep_ids: bool, progress: Progress) -> Row:
         token = self._one("import.begin", {"keep_ids": keep_ids})["token"]
@@ -93,6 +106,20 @@ class Files:
             job = verbs.write(verb, args, self._settings)
             with closing(self._open(create=True)) as writer:
                 yield from writer.change(job)
+
+    def read(self, verb: str, args: Row) -> Iterator[Row]:
+        """Beside whoever else uses them."""
+        from mta.cli.stopped import become_owner
+        from mta.directory import verbs
+        from mta.directory.reading import Reading
+        from mta.directory.tables import LAYOUT, directory_path
+        from mta.disk.environment import open_tables, open_to_read
+
+        become_owner(self._config.data_dir)
+        local = self._config.local
+        with open_to_read(directory_path(self._config.data_dir), LAYOUT) as env:
+            reading = Reading(env, open_tables(env, LAYOUT), local.subaddress, local.postmaster)
+            yield from verbs.read(reading, verb, args, self._settings)
 
     def take_in(self, records: Iterable["Record"], keep_ids: bool, progress: Progress) -> Row:
         from mta.directory.records import take_in

@@ -6,6 +6,7 @@ Owns: files, formats, progress. Never does: the forms themselves (``mta.director
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,8 +29,11 @@ STEP = 1000
 @click.option("--format", "form", type=click.Choice(FORMATS), help="Default: the file's ending, else ldif.")
 @click.option("--with-secrets", is_flag=True, help="Hashes and keys of passwords as well; keep such a file safe.")
 @config_option
-def export(file: str, form: str | None, with_secrets: bool) -> None:
+@json_option
+def export(file: str, form: str | None, with_secrets: bool, as_json: bool) -> None:
     """Write the whole directory to FILE or to stdout. What import reads gives it back.
+
+    --json is for other programs; import reads LDIF and CSV.
 
     \b
     mta directory export people.ldif
@@ -37,12 +41,19 @@ def export(file: str, form: str | None, with_secrets: bool) -> None:
     mta directory export --with-secrets backup.ldif
     """
     from mta.cli.directory.source import source_of
+    from mta.cli.render import json_line
     from mta.directory import ldif, table
     from mta.directory.records import Record
 
     rows = source_of(read_config()).ask("export", {"secrets": with_secrets})
     records = (msgspec.convert(row, Record) for row in rows)
-    lines = ldif.write(records) if _format(file, form, "ldif") == "ldif" else table.write(records, secrets=with_secrets)
+    lines: Iterable[str]
+    if as_json:
+        lines = (f"{json_line(row)}\n" for row in rows)
+    elif _format(file, form, "ldif") == "ldif":
+        lines = ldif.write(records)
+    else:
+        lines = table.write(records, secrets=with_secrets)
     if file == "-":
         for line in lines:
             sys.stdout.buffer.write(line.encode())
@@ -89,7 +100,7 @@ def import_(file: str, form: str | None, keep_ids: bool, as_json: bool) -> int:
     told = _Progress()
     try:
         with _opened(file) as lines:
-            records = list(_hashed(read(told.lines(lines)), told))
+            records = _hashed(list(_bounded(read(told.lines(lines)))), told)
         row = source.take_in(records, keep_ids, told.applied)
     except DataError as error:
         return _refused(file, error)
@@ -133,23 +144,38 @@ def _opened(file: str) -> Any:
     return open(file, "rb")
 
 
-def _hashed(records: "Iterator[Record]", told: "_Progress") -> "Iterator[Record]":
-    """With the hash of each plain password in its place: 50 ms each."""
-    from mta.directory.passwords import BadPassword, make_credentials
-    from mta.directory.records import IMPORT_LIMIT, BadRecords, scram_text
+def _bounded(records: "Iterator[Record]") -> "Iterator[Record]":
+    from mta.directory.records import IMPORT_LIMIT, BadRecords
 
     for number, record in enumerate(records, 1):
         if number > IMPORT_LIMIT:
             raise BadRecords([f"line {record.line}: more than {IMPORT_LIMIT} entries; divide the file"])
-        if record.password:
-            try:
-                credentials = make_credentials(record.password)
-            except BadPassword as error:
-                raise BadRecords([f"line {record.line}: {error}"]) from None
-            assert credentials.scram is not None  # made with it
-            record.argon2, record.scram, record.password = credentials.argon2, scram_text(credentials.scram), ""
-            told.hashed(number)
         yield record
+
+
+def _hashed(records: "list[Record]", told: "_Progress") -> "list[Record]":
+    """With the hash of each plain password in its place: some 30 ms of a core each, on all cores."""
+    plain = [record for record in records if record.password]
+    with ThreadPoolExecutor(os.cpu_count() or 1) as threads:
+        for count, refused in enumerate(threads.map(_hash, plain), 1):
+            if refused is not None:
+                threads.shutdown(cancel_futures=True)
+                raise refused
+            told.hashed(count)
+    return records
+
+
+def _hash(record: "Record") -> DataError | None:
+    from mta.directory.passwords import BadPassword, make_credentials
+    from mta.directory.records import BadRecords, scram_text
+
+    try:
+        credentials = make_credentials(record.password)
+    except BadPassword as error:
+        return BadRecords([f"line {record.line}: {error}"])
+    assert credentials.scram is not None  # made with it
+    record.argon2, record.scram, record.password = credentials.argon2, scram_text(credentials.scram), ""
+    return None
 
 
 class _Progress:
@@ -167,7 +193,7 @@ class _Progress:
 
     def hashed(self, count: int) -> None:
         if count % 20 == 0:
-            self._say(f"{count} entries, passwords are being hashed")
+            self._say(f"{count} passwords hashed")
 
     def applied(self, count: int) -> None:
         if count % STEP == 0 or count < STEP:

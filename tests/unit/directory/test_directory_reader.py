@@ -9,7 +9,7 @@ import timeit
 import lmdb
 import pytest
 
-from mta.directory import tables
+from mta.directory import reading, tables
 from mta.directory.changes import Conflict, NoEntry
 from mta.directory.protocol import DirectoryUnreadable
 from mta.directory.reader import DirectoryReader
@@ -153,6 +153,18 @@ def test_people_are_found_as_one_types(tmp_path):
     assert search("") == [3, 2, 1] == search(" . ")
     assert search("min", 1) == [2]
     assert search("a\0b") == []
+    writer.close()
+
+
+def test_a_word_that_begins_too_many_is_cut_off_and_the_others_still_count(tmp_path, monkeypatch):
+    monkeypatch.setattr(reading, "SEARCH_LIMIT", 5)
+    writer = DirectoryWriter(tmp_path, **SMALL)
+    writer.change(
+        lambda changes: [changes.add_person(f"p{n}@x.example", display_name=f"Person {n}") for n in range(10)]
+    )
+    assert len(writer.reading.search("person", 9)) == 5
+    assert len(writer.reading.search("", 9)) == 5
+    assert [person.id for person in writer.reading.search("person 7", 9)] == [8]
     writer.close()
 
 
@@ -411,4 +423,44 @@ def test_a_renamed_person_keeps_the_id_and_lets_the_old_address_go(tmp_path):
     writer.change(lambda changes: changes.set_person(1, further=[]))
     assert writer.reading.resolve(MARK) is None
     assert writer.reading.resolve("m@minasi.example").mailbox == 1
+    writer.close()
+
+
+def test_a_reader_answers_every_verb_as_the_writer_does(tmp_path):
+    place = directory_path(tmp_path)
+    asked = (
+        ("resolve", MARK),
+        ("person", 1),
+        ("find", MARK),
+        ("search", "mark", 5),
+        ("people", 0, 5),
+        ("lists", "", 5),
+        ("version",),
+        ("credentials", 1),
+        ("key",),
+    )
+    writer = DirectoryWriter(place, **SMALL)
+    fill_directory(writer, {MARK: "secret"}, {}, {"all@x.example": [MARK]})
+    written = [getattr(writer.reading, verb)(*args) for verb, *args in asked]
+    writer.close()
+    reader = DirectoryReader(place)
+    assert [getattr(reader, verb)(*args) for verb, *args in asked] == written
+    assert all(written)
+    assert len(reader.key()) == 32
+    reader.close()
+
+
+def test_separators_beyond_a_limit_belong_to_the_name(directory):
+    assert directory.resolve("mark" + "+x" * reading.TAGS + "@minasi.example").tag == "x" + "+x" * (reading.TAGS - 1)
+    assert directory.resolve("mark" + "+x" * (reading.TAGS + 1) + "@minasi.example") is None
+
+
+def test_an_alias_without_its_entry_is_damage(tmp_path):
+    writer = DirectoryWriter(tmp_path, **SMALL)
+    fill_directory(writer, [], {"i@x.example": [MARK]})
+    with writer._files.env.begin(write=True) as txn:
+        txn.delete(b"i@x.example", db=writer._tables[b"entry"])
+    with pytest.raises(DirectoryUnreadable, match="restore"):
+        writer.reading.groups(tables.ALIAS, "", 5)
+    assert writer.reading.broken
     writer.close()

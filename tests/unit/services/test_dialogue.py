@@ -72,3 +72,11 @@ def test_it_lasts_until_the_last_octet() -> None:
     dialogue.client(b"QUIT\r\n")
     assert dialogue.seconds == 2.0
     assert dialogue.replies() == ["220 b.example"]
+
+
+def test_turns_that_somebody_else_took_apart_are_noted_as_they_are() -> None:
+    dialogue = Dialogue(Ticks())
+    dialogue.said("server", "+OK")
+    dialogue.said("server", "", 120)
+    assert dialogue.turns == [Turn("server", "+OK"), Turn("server", "", 120)]
+    assert dialogue.seconds == 2.0

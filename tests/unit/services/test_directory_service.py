@@ -6,7 +6,6 @@ import pytest
 
 from mta.config import parse
 from mta.directory import staging
-from mta.directory.protocol import DirectoryUnreadable
 from mta.directory.tables import directory_path
 from mta.errors import DataError, MtaError, StorageError, TemporaryError, UsageError
 from mta.services import directory as module
@@ -29,6 +28,12 @@ class Service:
     async def ask(self, verb, **args):
         return [row async for row in self.service.answer(verb, args, 0)]
 
+    async def right(self, password):
+        """Whether a listener of this process would let Mark in with it."""
+        answer = asyncio.get_running_loop().create_future()
+        self.service._logins.check("mark", password, "192.0.2.1", answer.set_result)
+        return (await answer).status == "ok"
+
     async def one(self, verb, **args):
         [row] = await self.ask(verb, **args)
         return row
@@ -47,10 +52,10 @@ async def test_a_person_comes_changes_and_goes(directory):
     row = await directory.one("user.add", address=MARK, display_name="Mark Minasi", password="secret")
     assert (row["id"], row["password"], row["scram"]) == (1, True, True)
     assert not {"argon2", "credentials"} & row.keys()
-    assert await directory.service.verify("mark", "secret", "192.0.2.1")
-    assert not await directory.service.verify("mark", "wrong", "192.0.2.1")
+    assert await directory.right("secret")
+    assert not await directory.right("wrong")
     await directory.one("user.passwd", user=MARK, password="other")
-    assert not await directory.service.verify("mark", "secret", "192.0.2.1")
+    assert not await directory.right("secret")
     changed = await directory.one("user.set", user="1", title="Author", further=["m@minasi.example"])
     assert (changed["title"], changed["further"], changed["password"]) == ("Author", ["m@minasi.example"], True)
     assert await directory.one("user.show", user="m@minasi.example") == changed
@@ -67,6 +72,9 @@ async def test_a_person_without_an_address_gets_one(directory):
     ] == "mark.minasi@minasi.example"
     second = await directory.one("user.add", display_name="Mark Minasi")
     assert second["address"] == "mark.minasi2@minasi.example"
+    await directory.one("alias.add", alias="Mark.Minasi3@minasi.example", targets=[MARK])
+    third = await directory.one("user.add", given_name="Mark", surname="Minasi")
+    assert third["address"] == "mark.minasi4@minasi.example"
     with pytest.raises(DataError, match="give a name"):
         await directory.ask("user.add")
 
@@ -247,33 +255,38 @@ async def test_imports_are_bounded_and_given_up(directory, monkeypatch):
         await directory.ask("import.records", token=tokens[2], records=[])
 
 
-async def test_a_directory_that_cannot_be_read_is_no_wrong_password(directory, monkeypatch):
-    def unreadable(*args):
-        raise DirectoryUnreadable("gone")
-
-    monkeypatch.setattr(directory.writer.reading, "find", unreadable)
-    with pytest.raises(DirectoryUnreadable):
-        await directory.service.verify(MARK, "secret", "192.0.2.1")
-
-
-async def test_too_many_logins_are_told_to_come_again(directory, monkeypatch):
-    from mta.services import login
-
-    monkeypatch.setattr(login, "WAITING_LIMIT", 0)
-    with pytest.raises(TemporaryError):
-        await directory.service.verify(MARK, "secret", "192.0.2.1")
-
-
-async def test_a_login_that_nobody_awaits_any_more_is_not_checked(directory):
-    waiting = asyncio.ensure_future(directory.service.verify(MARK, "secret", "192.0.2.1"))
-    await asyncio.sleep(0)
-    waiting.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await waiting
-
-
 async def test_it_cannot_start_twice(directory, tmp_path):
     other = Service(tmp_path)
     with pytest.raises(StorageError, match="has it open"):
         await other.service.start(other.failures.append)
     assert directory_path(tmp_path).exists()
+
+
+async def test_a_change_that_nobody_awaits_any_more_is_made_all_the_same(directory):
+    commits = directory.service._commits
+    waiting = asyncio.ensure_future(commits.change(lambda changes: changes.add_person(MARK)))
+    await asyncio.sleep(0)
+    waiting.cancel()
+    await directory.one("user.add", address="b@minasi.example")
+    assert [row["id"] for row in await directory.ask("user.list")] == [1, 2]
+
+
+async def test_an_import_goes_on_when_whoever_asked_has_gone(directory, monkeypatch):
+    monkeypatch.setattr(module, "SIGN_OF_LIFE", 0.0)
+    for address in ("a@minasi.example", "no address"):
+        token = (await directory.one("import.begin"))["token"]
+        await directory.one("import.records", token=token, records=[{"address": address}])
+        rows = directory.service.answer("import.commit", {"token": token}, 0)
+        assert await anext(rows) == {"applied": 0}
+        await rows.aclose()
+    await directory.one("user.add", address="b@minasi.example")
+    assert [row["address"] for row in await directory.ask("user.list")] == ["a@minasi.example", "b@minasi.example"]
+
+
+async def test_slots_of_dead_readers_are_looked_for_now_and_then(directory, monkeypatch):
+    looked = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    directory.writer.clear_dead_readers = lambda: loop.call_soon_threadsafe(looked.set)
+    monkeypatch.setattr(module, "READER_CHECK", 0.001)
+    directory.service._clear_dead_readers()
+    await asyncio.wait_for(looked.wait(), 10)

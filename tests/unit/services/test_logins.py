@@ -317,15 +317,20 @@ async def test_failed_scram_exchanges_count_as_wrong_passwords(place):
 
 
 async def test_ten_wrong_passwords_a_second_slow_down_that_address_alone(place):
-    """The bar: a valid login from elsewhere takes less than twice its usual time meanwhile."""
-    logins = place('[login]\nremember = "0s"')
-    usual = [(await logins.seconds(MARK, client=AWAY))[1] for _ in range(15)]
-    attack = Attack(logins)
-    meanwhile = [(await logins.seconds(MARK, client=AWAY))[1] for _ in range(40)]
-    attack.end()
-    assert statistics.median(meanwhile) < 2 * statistics.median(usual)
-    assert len(attack.answers) >= 8
-    assert {answer.result() for answer in attack.answers if answer.done()} == {WRONG}
+    """The bar: a valid login from elsewhere takes less than twice its usual time meanwhile. In rounds, because other
+    programs of the machine come and go as well."""
+    ratios = []
+    for _ in range(3):
+        logins = place('[login]\nremember = "0s"')
+        usual = [(await logins.seconds(MARK, client=AWAY))[1] for _ in range(12)]
+        attack = Attack(logins)
+        meanwhile = [(await logins.seconds(MARK, client=AWAY))[1] for _ in range(30)]
+        attack.end()
+        assert len(attack.answers) >= 6
+        assert {answer.result() for answer in attack.answers if answer.done()} == {WRONG}
+        logins.logins.stop()
+        ratios.append(statistics.median(meanwhile) / statistics.median(usual))
+    assert statistics.median(ratios) < 2, ratios
 
 
 async def test_even_a_flood_of_wrong_passwords_slows_down_that_address_alone(place):
@@ -353,3 +358,31 @@ class Attack:
 
     def end(self):
         self._timer.cancel()
+
+
+async def test_a_proof_counts_only_while_the_directory_can_say_whose_it_is(place, monkeypatch):
+    logins = place()
+
+    def unreadable(*args):
+        raise DirectoryUnreadable("gone")
+
+    def proved():
+        answer = asyncio.get_running_loop().create_future()
+        logins.logins.proved("mark", HOME, answer.set_result)
+        return answer
+
+    assert await proved() == RIGHT
+    logins.writer.change(lambda changes: changes.remove_person(1))
+    assert await proved() == WRONG
+    monkeypatch.setattr(logins.writer.reading, "find", unreadable)
+    assert await proved() == Login("unavailable")
+
+
+async def test_exchanges_that_fail_have_a_bound_too(place):
+    logins = place('[login]\nfailures = "1/min"')
+    answers = [asyncio.ensure_future(logins.sasl("SCRAM-SHA-256", b"nonsense")) for _ in range(CLIENT_LIMIT + 3)]
+    await asyncio.sleep(0)
+    late = answers[-1]
+    assert await late == Login("busy")
+    logins.logins.stop()
+    assert {answer.status for answer in await asyncio.gather(*answers)} <= {"busy", "wrong", "unavailable"}

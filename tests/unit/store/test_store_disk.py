@@ -10,6 +10,7 @@ import pytest
 
 from mta.disk.environment import DATA_FILE, EnvironmentLocked, WrongFormat
 from mta.disk.pieces import id_key, piece_key, pieces_of
+from mta.disk.resident import resident_file_octets
 from mta.errors import StorageError
 from mta.store import batch as batch_module
 from mta.store import jobs as jobs_module
@@ -150,26 +151,51 @@ async def test_a_long_removal_goes_over_turns_of_the_loop_and_is_one_commit(
     slow: SlowDisk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(jobs_module, "SLICE", 10)
+    monkeypatch.setattr(batch_module, "MAX_ITEMS", 30)
     filled = [sent(slow, [Copy(1, HEAD)], MESSAGE) for _ in range(95)]
-    slow.may_commit.release()
+    for _ in range(4):
+        slow.may_commit.release()
     await asyncio.gather(*filled)
+    commits = slow.commits
     maildrop = slow.maildrop(1)
     assert maildrop is not None
     turns = 0
+    reported: list[tuple[int, int]] = []
+    slow.on_commit = lambda seconds, delivered, removed: reported.append((delivered, removed))
     done = removing(maildrop, range(95))
     behind = sent(slow, [Copy(1, HEAD)], MESSAGE)
-    while slow.commits == 1:
+    while slow.commits == commits:
         turns += 1
         slow.may_commit.release()
         await asyncio.sleep(0)
-        assert slow.usage(1).messages in (95, 1)
+        assert slow.usage(1).messages in (95, 0, 1)
     assert await done is None
     assert isinstance((await behind)[0], int)
+    assert reported == [(0, 95), (1, 0)]
     assert turns > 9
-    assert slow.commits == 2
     assert slow.usage(1).messages == 1
     for _ in range(9):
         slow.may_commit.release()
+    await slow.stop()
+
+
+@pytest.mark.parametrize("streamed", [0, 5000])
+async def test_a_delivery_to_very_many_goes_over_turns_of_the_loop_and_is_one_commit(
+    slow: SlowDisk, monkeypatch: pytest.MonkeyPatch, streamed: int
+) -> None:
+    monkeypatch.setattr(jobs_module, "SLICE", 10)
+    monkeypatch.setattr(batch_module, "MAX_ITEMS", 30)
+    done = sent(slow, [Copy(mailbox, HEAD) for mailbox in range(1, 96)], b"x" * 9000, streamed)
+    behind = sent(slow, [Copy(1, HEAD)], MESSAGE)
+    slow.may_commit.release()
+    outcomes = await done
+    assert slow.commits == 1
+    assert all(isinstance(outcome, int) for outcome in outcomes)
+    assert rows(slow, "body") == 1
+    for _ in range(9):
+        slow.may_commit.release()
+    await behind
+    await balanced(slow)
     await slow.stop()
 
 
@@ -256,6 +282,18 @@ async def test_reads_go_on_from_the_snapshot_while_commits_come_and_go(tmp_path:
         await remove(store, 2, [0])
     assert read == HEAD + content
     await balanced(store)
+    await store.stop()
+
+
+async def test_a_large_content_leaves_memory_as_it_was(tmp_path: Path) -> None:
+    """It is read at full speed, in one turn of the loop: no timer helps."""
+    store = open_store(tmp_path)
+    await deliver(store, 1, content=b"0123456789abcde\n" * (8 << 20), streamed=65_536)
+    before, greatest = resident_file_octets(), 0
+    for number, _ in enumerate(store.view(1).content(0)):
+        if number % 16 == 0:
+            greatest = max(greatest, resident_file_octets())
+    assert greatest - before < 64 << 20
     await store.stop()
 
 

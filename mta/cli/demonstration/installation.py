@@ -1,34 +1,34 @@
-"""One relay of the demonstration: an installation of its own, run by ``mta run`` as an operator would.
+"""One server of the demonstration: an installation of its own, run by ``mta run`` as an operator would.
 
-Owns: its directory and TOML file, its process from the start to the end, its admin API. Never does: anything that
-an operator could not do.
+Owns: its directory and TOML file, its process from the start to the end, its admin API, its people and its event log.
+Never does: anything that an operator could not do.
 """
 
 import asyncio
-import ctypes
 import json
 import os
 import signal
 import sys
 from asyncio.subprocess import DEVNULL, PIPE, Process
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from mta.attendant.service import PACKAGES
 from mta.cli.client import AdminClient
+from mta.cli.demonstration.child import die_with_parent
 from mta.errors import UnavailableError
 
 Row = dict[str, Any]
 
-#: Seconds that a start and an end may take on a busy machine.
-PATIENCE = 20.0
-#: Linux prctl PR_SET_PDEATHSIG: what this process gets when its parent dies.
-_PDEATHSIG = 1
+#: Seconds that a start, an end, or an event may take on a busy machine.
+PATIENCE = 60.0
+#: Seconds between looks at the event log.
+POLL = 0.02
 
 
-class Relay:
-    """``start`` returns when every listener answers; ``stop`` when the last process is gone."""
+class Installation:
+    """``start`` returns when every listener answers; ``stop`` when the last process is gone; then ``start`` again."""
 
     def __init__(self, name: str, directory: Path, text: str) -> None:
         from mta.config import load
@@ -45,11 +45,12 @@ class Relay:
         self._collecting: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
-        """Raises UnavailableError with the relay's own words when it does not get ready."""
+        """Raises UnavailableError with the server's own words when it does not get ready."""
+        self._ready.clear()
         self._process = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "mta", "--config", str(self.file), "run",
             stdin=DEVNULL, stdout=DEVNULL, stderr=PIPE,
-            cwd=PACKAGES, env=environment(os.environ), preexec_fn=_die_with_parent(),
+            cwd=PACKAGES, env=environment(os.environ), preexec_fn=die_with_parent(),
         )  # fmt: skip
         self._collecting = asyncio.create_task(self._collect(self._process))
         ready = asyncio.create_task(self._ready.wait())
@@ -77,17 +78,32 @@ class Relay:
         if process.returncode:
             raise UnavailableError(f"{self.name} ended with status {process.returncode}: {self._last_words()}")
 
-    async def leave(self, kind: object, error: BaseException | None, trace: object) -> None:
-        """``stop`` as an exit: when something else went wrong before, that is what the operator should hear."""
-        try:
-            await self.stop()
-        except UnavailableError:
-            if error is None:
-                raise
-
     async def ask(self, question: Callable[[AdminClient], Any]) -> Any:
         """An answer of the admin API; the client blocks, so a thread waits for it."""
         return await asyncio.to_thread(question, self.admin)
+
+    async def add_person(self, address: str, name: str, password: str) -> None:
+        """Into its directory. Raises MtaError."""
+        person = {"address": address, "display_name": name, "password": password}
+        await self.ask(lambda admin: list(admin.post("/api/v1/directory/user.add", person)))
+
+    async def event(self, kind: str, **fields: object) -> Row:
+        """The first event of that kind with these fields, when it is in its log. Raises UnavailableError."""
+        try:
+            async with asyncio.timeout(PATIENCE):
+                while True:
+                    for row in self._events():
+                        if row["type"] == kind and all(row.get(name) == value for name, value in fields.items()):
+                            return row
+                    await asyncio.sleep(POLL)
+        except TimeoutError:
+            raise UnavailableError(f"{self.name}'s event log has no {kind} of {fields}") from None
+
+    def _events(self) -> Iterator[Row]:
+        """Whole lines only: the last one may be on its way."""
+        path = Path(self.config.log.events)
+        octets = path.read_bytes() if path.exists() else b""
+        return map(json.loads, octets[: octets.rfind(b"\n") + 1].splitlines())
 
     async def cpu_seconds(self) -> float | None:
         """CPU that all its processes have used so far; None where the machine does not tell."""
@@ -112,7 +128,7 @@ class Relay:
 
 
 def environment(environ: Mapping[str, str]) -> dict[str, str]:
-    """For the relays: their files alone say what they are, and no service manager waits for them."""
+    """For the servers: their files alone say what they are, and no service manager waits for them."""
     return {name: value for name, value in environ.items() if not name.startswith("MTA_") and name != "NOTIFY_SOCKET"}
 
 
@@ -123,12 +139,6 @@ def toml(head: Mapping[str, object], tables: "list[tuple[str, Mapping[str, objec
         lines += ["", table] if table else []
         lines += [f"{key} = {json.dumps(value, ensure_ascii=False)}" for key, value in keys.items()]
     return "\n".join([*lines, ""])
-
-
-def _die_with_parent() -> "Callable[[], None] | None":
-    """A killed demonstration takes its relays with it (Linux); looked up before the fork."""
-    prctl = getattr(ctypes.CDLL(None), "prctl", None)
-    return (lambda: prctl(_PDEATHSIG, signal.SIGTERM)) if prctl is not None else None
 
 
 def _cpu_of(pid: int) -> float:
