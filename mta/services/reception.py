@@ -23,6 +23,7 @@ from mta.services.local import NO_LOCAL_MAIL, LocalMail
 from mta.spool.protocol import ContentStream, Spool, SpoolFull, Ticket
 from mta_ext.content import Content
 from mta_ext.counters import Counters
+from mta_ext.envelope import MailParameters, RcptParameters
 from mta_ext.headers import field_value
 from mta_ext.session import PENDING, _Pending
 from mta_ext.smtp_server import SmtpServerSession
@@ -199,7 +200,9 @@ class ReceptionSession:
     def on_hello(self, verb: str, name: str) -> bytes | _Pending | None:
         return None
 
-    def on_mail(self, reverse_path: str, domain: str, size: int, eight_bit: bool) -> bytes | _Pending | None:
+    def on_mail(
+        self, reverse_path: str, domain: str, size: int, eight_bit: bool, parameters: MailParameters | None
+    ) -> bytes | _Pending | None:
         reception = self._reception
         refusal = reception.refusal_now()
         if refusal is not None:
@@ -210,7 +213,7 @@ class ReceptionSession:
         self._began = reception.clock.monotonic()
         return None
 
-    def on_rcpt(self, forward_path: str, domain: str) -> bytes | _Pending | None:
+    def on_rcpt(self, forward_path: str, domain: str, parameters: RcptParameters | None) -> bytes | _Pending | None:
         local = self._reception.local
         if "@" not in forward_path:  # postmaster, the only one who may come without a domain
             forward_path = local.postmaster or f"{forward_path}@{domain}"
