@@ -1,8 +1,8 @@
 """Stress: whether this worker has more to do than it can, and what it does less of until it has not.
 
 Owns: the marks and the decision. Never does: measure, close or log. Each measure has a mark at which stress begins and
-a lower one below which it may end; it ends when all measures have been below theirs for ``CALM`` looks in a row, so that
-it does not come and go. A look is taken once a second, with the heartbeat.
+a lower one below which it may end; it ends when all measures have been below theirs for ``CALM`` looks in a row, so
+that it does not come and go. A look is taken once a second, with the heartbeat.
 """
 
 from typing import Final, NamedTuple
@@ -61,7 +61,7 @@ class Stress:
 
     def shed(self, idle: int) -> int:
         """How many of the idle clients are to go now."""
-        return -(-int(idle * SHED * 4) // 4) if self.reason and idle else 0
+        return max(1, int(idle * SHED)) if self.reason and idle else 0
 
     def _each(self, seen: Look) -> list[tuple[str, float, float]]:
         # A mark of 0 is none.
