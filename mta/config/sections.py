@@ -50,21 +50,66 @@ HookModule = Annotated[str, _read(units.hook_module)]
 Options = Annotated[dict[str, Any], _read(units.options)]
 Mailbox = Annotated[str, _read(units.mailbox)]
 Separator = Annotated[str, _read(units.separator)]
+ObjectName = Annotated[str, _read(units.object_name)]
+
+
+#: What a listener can be told not to offer.
+Extension = Literal[
+    "PIPELINING",
+    "SIZE",
+    "8BITMIME",
+    "SMTPUTF8",
+    "CHUNKING",
+    "BINARYMIME",
+    "DSN",
+    "ENHANCEDSTATUSCODES",
+    "STARTTLS",
+    "AUTH",
+    "REQUIRETLS",
+    "LIMITS",
+    "MT-PRIORITY",
+    "DELIVERBY",
+    "FUTURERELEASE",
+    "ETRN",
+    "VRFY",
+    "EXPN",
+    "HELP",
+    "XCLIENT",
+    "XFORWARD",
+]
+LOOPBACK = (units.network("127.0.0.0/8"), units.network("::1/128"))
 
 
 class Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Base of all sections."""
 
 
+class Certificate(Section, frozen=True, kw_only=True):
+    """PEM files: the chain in order, and its key, which may be in the same file."""
+
+    certificate: File
+    private_key: File | None = None
+
+
 class Listener(Section, frozen=True):
-    """One address that we answer on. ``host`` and ``port``, or ``path`` of a unix socket."""
+    """One address that we answer on. ``host`` and ``port``, or ``path`` of a unix socket. ``certificates``: further
+    ones, for clients that ask for one of their names (SNI). ``client_ca``: clients are asked for a certificate and may
+    have none; one that this authority has not signed ends the handshake. ``proxy_networks``: whose PROXY headers are
+    believed; nobody else gets in. ``xclient_networks``: who may say XCLIENT and XFORWARD. ``vrfy``: who is told about
+    recipients by VRFY and EXPN; "trusted": who may relay."""
 
     protocol: Literal["smtp", "submission", "lmtp", "pop3", "ldap"] = "smtp"
     address: Where = Address("127.0.0.1", 2525)
     tls: Literal["none", "starttls", "required", "implicit"] = "none"
     certificate: File | None = None
     private_key: File | None = None
+    certificates: tuple[Certificate, ...] = ()
+    client_ca: File | None = None
     proxy_protocol: Flag = False
+    proxy_networks: tuple[Network, ...] = LOOPBACK
+    xclient_networks: tuple[Network, ...] = ()
+    extensions_off: tuple[Extension, ...] = ()
+    vrfy: Literal["no", "trusted"] = "no"
     dangerously_allow_plaintext_auth: Flag = False
 
     @property
@@ -90,7 +135,7 @@ class Admin(Section, frozen=True):
 class Relay(Section, frozen=True):
     """Who may relay (``networks``), and domains that are accepted from anyone and relayed on."""
 
-    networks: tuple[Network, ...] = (units.network("127.0.0.0/8"), units.network("::1/128"))
+    networks: tuple[Network, ...] = LOOPBACK
     domains: tuple[RelayDomain, ...] = ()
 
 
@@ -121,11 +166,22 @@ class Login(Section, frozen=True):
     """Passwords, whatever the protocol. ``checks``: passwords that are verified at the same time, each for some 50 ms
     of a core. ``failures``: wrong passwords of one address before its answers come late (a minute's worth at once), and
     how fast they are forgotten; 0: they never come late. ``remember``: for how long a right one need not be computed
-    again."""
+    again. ``token_verifier``: ``module:name`` of what judges the tokens of OAUTHBEARER and XOAUTH2
+    (``mta.services.tokens``); "": neither is offered."""
 
     checks: Count = 2
     failures: Rate = 10 / 60
     remember: Duration = 60.0
+    token_verifier: ObjectName = ""
+
+
+class Submission(Section, frozen=True):
+    """What one person may submit; an hour's worth at once. 0: no limit. Beyond it MAIL or RCPT hears 450 4.7.1.
+    ``max_hold``: for how long a message may be held by FUTURERELEASE; "0s": it is not offered."""
+
+    messages_per_user: Rate = 0.0
+    recipients_per_user: Rate = 0.0
+    max_hold: Duration = 30 * 86400.0
 
 
 class Pop3(Section, frozen=True):
@@ -283,6 +339,7 @@ class Config(Section, frozen=True):
     directory: Directory = Directory()
     store: Store = Store()
     login: Login = Login()
+    submission: Submission = Submission()
     pop3: Pop3 = Pop3()
     ldap: Ldap = Ldap()
     canary: Canary = Canary()

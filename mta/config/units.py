@@ -144,6 +144,15 @@ def _is_plain(value: object) -> bool:
     return all(map(_is_plain, value)) if isinstance(value, list) else isinstance(value, str | int | float)
 
 
+def object_name(value: object) -> str:
+    """``module:name`` of something in Python, or nothing."""
+    text = value if isinstance(value, str) else " "
+    parts = text.replace(":", ".").split(".")
+    if text and (text.count(":") != 1 or not all(part.isidentifier() for part in parts)):
+        raise ValueError('is not "module:name"')
+    return text
+
+
 class Address(NamedTuple):
     """Where to listen or connect: ``host`` and ``port``, or ``path`` of a unix socket (the other part is empty)."""
 

@@ -52,12 +52,19 @@ def taken_from(transport: asyncio.Transport) -> socket.socket:
     return taken
 
 
+def peer_of(transport: asyncio.BaseTransport) -> tuple[str, int]:
+    """Address and port of the other end; "unix" on a unix socket."""
+    peer = transport.get_extra_info("peername")
+    return (peer[0], peer[1]) if isinstance(peer, tuple) else ("unix", 0)
+
+
 class ServerConnection(asyncio.Protocol):
     """One connection. ``opened(connection, peer)`` makes the session, or gives a last word for who is not let in.
 
     ``leaving``: our last word is said. Reading stops for one of three reasons, and goes on when none is left: the
     client does not read (``_full``), the spool is behind (``_stalled``), or a decision is pending on much input.
-    ``tls``: what TLS is made with, when the session asks for it or, implicit, before its first word.
+    ``tls``: what TLS is made with, when the session asks for it or, implicit, before its first word. ``peer``: the
+    client, where it is another than the socket's other end (behind a proxy).
     ``on_mistakes(before, now)``: told of a read's refusals; gives the seconds by which its replies are to be late.
     """
 
@@ -74,6 +81,7 @@ class ServerConnection(asyncio.Protocol):
         "_mired",
         "_mistakes",
         "_opened",
+        "_peer",
         "_progress",
         "_seen",
         "_stalled",
@@ -95,7 +103,9 @@ class ServerConnection(asyncio.Protocol):
         wheel: Wheel,
         deadlines: Deadlines,
         tls: Tls | None = None,
+        peer: tuple[str, int] | None = None,
     ) -> None:
+        self._peer = peer
         self._opened = opened
         self._closed = closed
         self._wheel = wheel
@@ -122,9 +132,7 @@ class ServerConnection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.Transport, transport)  # uvloop's is none by inheritance
-        peer = transport.get_extra_info("peername")
-        address = (peer[0], peer[1]) if isinstance(peer, tuple) else ("unix", 0)
-        session = self._opened(self, address)
+        session = self._opened(self, self._peer or peer_of(self.transport))
         implicit = self._tls is not None and self._tls.implicit
         if isinstance(session, bytes):
             self.gone = True
@@ -324,7 +332,7 @@ class ServerConnection(asyncio.Protocol):
         """Raises OSError."""
         loop = asyncio.get_running_loop()
         assert self._tls is not None
-        context, _, timeout = self._tls
+        context, timeout = self._tls.context, self._tls.handshake
         if taken is None:
             return await loop.start_tls(self.transport, door, context, server_side=True, ssl_handshake_timeout=timeout)
         made = await loop.connect_accepted_socket(lambda: door, taken, ssl=context, ssl_handshake_timeout=timeout)
