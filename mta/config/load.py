@@ -205,6 +205,11 @@ def _check(config: Config, findings: Findings) -> None:
         findings.add("admin.token_file", f'is missing: "{config.admin.address}" can be reached by others')
     if config.limits.message_size == 0:
         findings.add("limits.message_size", "must be above zero")
+    for i, entry in enumerate(config.dnsbl):
+        if any(network.version != 4 for network in entry.answers):
+            findings.add(f"dnsbl[{i}].answers", "must be IPv4 networks such as 127.0.0.2")
+    if config.dnsbl and config.policy.dnsbl_threshold <= 0:
+        findings.add("policy.dnsbl_threshold", "must be above zero: clients on no list would be refused")
     if os.geteuid() == 0 and config.user and not _user_exists(config.user):
         findings.add("user", f'"{config.user}" is not a user of this machine')
 

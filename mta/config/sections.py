@@ -41,6 +41,13 @@ Flag = Annotated[bool, Meta(description="true or false")]
 Text = Annotated[str, Meta(description="a text")]
 #: 0: no limit.
 CountOrNone = Annotated[int, Meta(ge=0, le=2**31, description="a whole number, 0 for no limit")]
+#: A part of a whole.
+Share = Annotated[float, Meta(ge=0, le=0.99, description="a share, 0 to 0.99")]
+Weight = Annotated[float, Meta(ge=-1000, le=1000, description="a weight, -1000 to 1000")]
+Prefix4 = Annotated[int, Meta(ge=8, le=32, description="a prefix length, 8 to 32")]
+Prefix6 = Annotated[int, Meta(ge=16, le=128, description="a prefix length, 16 to 128")]
+HookModule = Annotated[str, _read(units.hook_module)]
+Options = Annotated[dict[str, Any], _read(units.options)]
 Mailbox = Annotated[str, _read(units.mailbox)]
 Separator = Annotated[str, _read(units.separator)]
 ObjectName = Annotated[str, _read(units.object_name)]
@@ -264,6 +271,50 @@ class Limits(Section, frozen=True):
     content_memory: Size = 64 << 20
 
 
+class Policy(Section, frozen=True):
+    """What clients may do that we do not know: neither in ``relay.networks`` nor in ``allow``, nor logged in. A client
+    is a whole network of ``ipv4_prefix`` or ``ipv6_prefix`` bits. Rates hold over all workers, a minute's worth may
+    come at once, 0: no limit. ``failure_rate``: wrong passwords; ``error_rate``: replies 5yz.
+    ``tarpit``: by how much each error beyond the third holds its reply back; ``greet_pause``: before the greeting, and
+    who speaks meanwhile is refused; ``session_timeout``: of a whole connection; each "0s": none.
+    ``reserve``: share of ``limits.connections`` that is kept for those we know."""
+
+    allow: tuple[Network, ...] = ()
+    ipv4_prefix: Prefix4 = 32
+    ipv6_prefix: Prefix6 = 64
+    connection_rate: Rate = 10.0
+    message_rate: Rate = 0.0
+    recipient_rate: Rate = 0.0
+    failure_rate: Rate = 1.0
+    error_rate: Rate = 2.0
+    tarpit: Duration = 0.5
+    greet_pause: Duration = 0.0
+    session_timeout: Duration = 7200.0
+    dnsbl_threshold: Weight = 1.0
+    dnsbl_timeout: SomeDuration = 5.0
+    reserve: Share = 0.1
+    stress_connections: Share = 0.8
+    stress_memory: Size = 1 << 30
+
+
+class Dnsbl(Section, frozen=True, kw_only=True):
+    """A list of addresses in the DNS. ``answers``: those that mean "listed"; ``weight``: below zero for a list of the
+    good. Clients whose sum reaches ``policy.dnsbl_threshold`` are refused at RCPT."""
+
+    zone: Domain
+    weight: Weight = 1.0
+    answers: tuple[Network, ...] = (units.network("127.0.0.0/8"),)
+
+
+class Hook(Section, frozen=True, kw_only=True):
+    """A policy in Python (``mta.policy.hooks``). ``path``: a directory that is searched for the module first."""
+
+    module: HookModule
+    path: File | None = None
+    options: Options = {}
+    timeout: SomeDuration = 5.0
+
+
 class Log(Section, frozen=True):
     """``events``: a file or "-" for stdout; always filled in by ``load``. ``keep``: rotated files beside it."""
 
@@ -297,6 +348,9 @@ class Config(Section, frozen=True):
     delivery: Delivery = Delivery()
     spool: Spool = Spool()
     limits: Limits = Limits()
+    policy: Policy = Policy()
+    dnsbl: tuple[Dnsbl, ...] = ()
+    hook: tuple[Hook, ...] = ()
     log: Log = Log()
 
     @property
