@@ -101,7 +101,7 @@ class Reception:
         settings = self.settings
         if self.refusal is not None:
             return self.refusal
-        if len(self.sessions) >= settings.connections or self.clients[address] >= settings.connections_per_client:
+        if len(self.sessions) >= settings.connections:
             return TOO_MANY
         handler = ReceptionSession(self, connection, address)
         handler.session = SmtpServerSession(
@@ -119,6 +119,10 @@ class Reception:
             refusal = self.guard.enter(connection, handler, len(self.sessions) / settings.connections)
             if refusal is not None:
                 return refusal
+        if self.clients[address] >= settings.connections_per_client:  # over all workers the guard counts
+            if handler.visitor is not None:
+                handler.visitor.left()
+            return TOO_MANY
         self.clients[address] += 1
         self.counters.add(CONNECTIONS_IN, 1)
         self.counters.add(ACCEPTED_IN, 1)
