@@ -118,11 +118,9 @@ class Reception:
         if self.guard is not None:
             refusal = self.guard.enter(connection, handler, len(self.sessions) / settings.connections)
             if refusal is not None:
-                return refusal
+                return handler.turn_away(refusal)
         if self.clients[address] >= settings.connections_per_client:  # over all workers the guard counts
-            if handler.visitor is not None:
-                handler.visitor.left()
-            return TOO_MANY
+            return handler.turn_away(TOO_MANY)
         self.clients[address] += 1
         self.counters.add(CONNECTIONS_IN, 1)
         self.counters.add(ACCEPTED_IN, 1)
@@ -132,8 +130,7 @@ class Reception:
     def closed(self, connection: ServerConnection) -> None:
         handler = self.sessions.pop(connection, None)
         if handler is not None:
-            if handler.visitor is not None:
-                handler.visitor.left()
+            handler.leave()
             self.counters.add(CONNECTIONS_IN, -1)
             left = self.clients[handler.address] - 1
             if left:
@@ -209,6 +206,17 @@ class ReceptionSession:
         self._stream: ContentStream | None = None
         self._trace_id = 0
         self._began = 0.0
+
+    def turn_away(self, reply: bytes) -> bytes:
+        """Before the connection is anything to us: what was made for it goes at once."""
+        self.leave()
+        self.session.eof()
+        return reply
+
+    def leave(self) -> None:
+        """The connection is gone."""
+        if self.visitor is not None:
+            self.visitor.left()
 
     @property
     def label(self) -> str:
