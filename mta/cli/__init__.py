@@ -28,6 +28,7 @@ COMMANDS = {
     "hooks": ("mta.cli.hooks", "Try out policies written in Python."),
     "directory": ("mta.cli.directory", "Change and show people, aliases and lists."),
     "mailbox": ("mta.cli.mailbox", "Look into mailboxes; export, import, remove."),
+    "tls": ("mta.cli.tls", "Make a certificate for a first try."),
     "demo": ("mta.cli.demo", "Show two relays at work on loopback, from a letter to a burst."),
 }
 

@@ -93,6 +93,7 @@ class ServerConnection(asyncio.Protocol):
         "leaving",
         "on_mistakes",
         "session",
+        "tls",
         "transport",
     )
 
@@ -127,6 +128,8 @@ class ServerConnection(asyncio.Protocol):
         self.bucket = 0
         self.gone = False
         self.leaving = False
+        #: What the handshake came to; None in the clear.
+        self.tls: TlsFacts | None = None
 
     # What the loop calls.
 
@@ -297,11 +300,6 @@ class ServerConnection(asyncio.Protocol):
         self.session.shut(reply)
         self._part(linger=not idle)
 
-    @property
-    def tls(self) -> TlsFacts | None:
-        """What the handshake came to; None in the clear."""
-        return facts(self.transport)
-
     # TLS.
 
     def _secure(self) -> None:
@@ -341,6 +339,7 @@ class ServerConnection(asyncio.Protocol):
     def _begin(self, secured: asyncio.Transport, door: "_Door") -> None:
         """Under TLS: the session forgets what it heard in the clear, or says its first word."""
         self.transport = secured
+        self.tls = facts(secured)
         secured.set_write_buffer_limits(high=OUTPUT_HIGH)
         secured.set_protocol(self)
         if self.session.wants_tls:
