@@ -86,7 +86,7 @@ class Guard:
 
     def enter(self, connection: ServerConnection, host: Host, share: float) -> bytes | None:
         """A client has connected; ``share`` of the connections are taken. None: it may come in, else a last word,
-        and the host has to ``leave``."""
+        and the visitor has to be told that it has left."""
         known = host.trusted or host.address in self.known
         if known and self.hooks is None:
             return None
@@ -230,7 +230,7 @@ def make_guard(
     )
     return Guard(
         settings,
-        Known(policy.allow),
+        Known((*policy.allow, *config.relay.networks)),
         throttle,
         events,
         counters,

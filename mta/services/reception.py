@@ -155,6 +155,8 @@ class Reception:
         handler = self.sessions.pop(connection, None)
         if handler is not None:
             handler.leave()
+            if handler.visitor is not None:
+                handler.visitor.left()
             self.counters.add(CONNECTIONS_IN, -1)
             left = self.clients[handler.peer] - 1
             if left:
@@ -245,14 +247,10 @@ class ReceptionSession:
 
     def turn_away(self, reply: bytes) -> bytes:
         """Before the connection is anything to us: what was made for it goes at once."""
-        self.leave()
-        self.session.eof()
-        return reply
-
-    def leave(self) -> None:
-        """The connection is gone."""
         if self.visitor is not None:
             self.visitor.left()
+        self.session.eof()
+        return reply
 
     @property
     def label(self) -> str:

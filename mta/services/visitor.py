@@ -155,7 +155,7 @@ class Visitor:
 
     @property
     def _login(self) -> str:
-        return str(getattr(self._host.session, "login_name", ""))
+        return self._host.session.login_name
 
     def logged_in(self) -> None:
         """The client is somebody: limits for strangers are not for it any more."""
