@@ -330,7 +330,7 @@ class ServerConnection(asyncio.Protocol):
         """Raises OSError."""
         loop = asyncio.get_running_loop()
         assert self._tls is not None
-        context, timeout = self._tls.context, self._tls.handshake
+        context, timeout = self._tls.context, min(self._tls.handshake, self._deadlines.command)
         if taken is None:
             return await loop.start_tls(self.transport, door, context, server_side=True, ssl_handshake_timeout=timeout)
         made = await loop.connect_accepted_socket(lambda: door, taken, ssl=context, ssl_handshake_timeout=timeout)

@@ -124,7 +124,7 @@ class Reception:
         settings = self.settings
         if self.refusal is not None:
             return self.refusal
-        if len(self.sessions) >= settings.connections or self.clients[address] >= settings.connections_per_client:
+        if len(self.sessions) >= settings.connections:
             return TOO_MANY
         handler = make(self, connection, address, access)
         handler.session = SmtpServerSession(
@@ -142,7 +142,9 @@ class Reception:
         if self.guard is not None:
             refusal = self.guard.enter(connection, handler, len(self.sessions) / settings.connections)
             if refusal is not None:
-                return refusal
+                return handler.turn_away(refusal)
+        if self.clients[address] >= settings.connections_per_client:  # over all workers the guard counts
+            return handler.turn_away(TOO_MANY)
         self.clients[address] += 1
         self.counters.add(CONNECTIONS_IN, 1)
         self.counters.add(ACCEPTED_IN, 1)
@@ -242,6 +244,13 @@ class ReceptionSession:
         self._stream: ContentStream | None = None
         self._trace_id = 0
         self._began = 0.0
+
+    def turn_away(self, reply: bytes) -> bytes:
+        """Before the connection is anything to us: what was made for it goes at once."""
+        if self.visitor is not None:
+            self.visitor.left()
+        self.session.eof()
+        return reply
 
     @property
     def label(self) -> str:
