@@ -33,7 +33,7 @@ class SubmissionHouse(MailHouse):
                     {"tls": "implicit", **tls},
                 )
             ]
-            + [{"protocol": "pop3", "address": "127.0.0.1:0", "dangerously_allow_plaintext_auth": True}],
+            + [{"protocol": "pop3", "address": "127.0.0.1:0", "dangerously_allow_plaintext_auth": True, **more}],
             "local": {"domains": [DOMAIN]},
         }
         super().__init__(directory, **(own | settings))
