@@ -135,6 +135,7 @@ class Lmtp:
             extensions=EXTENSIONS_TLS if tls in ("starttls", "required") else EXTENSIONS,
             secure=tls == "implicit",
             tls_required=tls == "required",
+            in_step=False,
         )
         return handler.session
 
