@@ -58,6 +58,7 @@ class ReceptionSettings(NamedTuple):
     hops: int
     connections: int
     connections_per_client: int
+    in_step: bool = True  # who does not wait where RFC 2920 has it wait is sent away
 
 
 class Reception:
@@ -114,6 +115,7 @@ class Reception:
             header_section=settings.header_section,
             errors=settings.errors,
             hops=settings.hops,
+            in_step=settings.in_step,
         )
         return handler.session
 

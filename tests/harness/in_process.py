@@ -23,7 +23,7 @@ from tests.harness.transports import FakeTransport
 HELLO = b"EHLO client.example\r\n"
 ENVELOPE = b"MAIL FROM:<alice@athena.example>\r\nRCPT TO:<bob@arlington.example>\r\nDATA\r\n"
 CONTENT = b"Subject: x\r\n\r\nhello\r\n"
-SETTINGS = ReceptionSettings("hermes.example", 50 << 20, 100, 2048, 65_536, 1 << 20, 20, 50, 1000, 1000)
+SETTINGS = ReceptionSettings("hermes.example", 50 << 20, 100, 2048, 65_536, 1 << 20, 20, 50, 1000, 1000, in_step=False)
 
 
 PATIENT = Deadlines(300.0, 600.0, 500.0)
