@@ -31,6 +31,7 @@ cdef struct Command:
 cdef class SmtpServerSession(SmtpState):
     cdef int _refuse_early(self) except -1
     cdef int _refuse_bare(self) except -1
+    cdef int _refuse_octet(self, const char *line, Py_ssize_t length) except -1
     cdef bint _reads_utf8(self, const char *line, Py_ssize_t length) noexcept
     cdef bint _hurries(self, const Command *command) noexcept
     cdef bytes _refusal(self, const Command *command)

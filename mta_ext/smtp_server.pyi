@@ -24,6 +24,7 @@ class SmtpServerHandler(Protocol):
         self, reverse_path: str, domain: str, size: int, eight_bit: bool, parameters: MailParameters | None
     ) -> Verdict:
         """``reverse_path`` without brackets and source route, "" for the null path; ``size`` as declared, else 0;
+        ``eight_bit``: BODY=8BITMIME or BINARYMIME;
         ``parameters``: None when there was none beyond SIZE and BODY=7BIT or 8BITMIME."""
     def on_rcpt(self, forward_path: str, domain: str, parameters: RcptParameters | None) -> Verdict:
         """``domain`` is lower case; for a bare ``postmaster`` (which stays bare) the session's own host name;

@@ -258,7 +258,7 @@ cdef class SmtpServerSession(SmtpState):
         else:
             self._high = any_high(line, length)
             if memchr(line, 0, length) != NULL or self._high and not self._reads_utf8(line, length):
-                return self._say(BAD_OCTET)
+                return self._refuse_octet(line, length)
             # RFC 5321 §4.1.1: white space before the line's end should be tolerated.
             while length and (line[length - 1] == SPACE or line[length - 1] == HT):
                 length -= 1
@@ -275,6 +275,14 @@ cdef class SmtpServerSession(SmtpState):
     cdef int _refuse_bare(self) except -1:
         self._say(BARE_REPLY)
         return self._close()
+
+    cdef int _refuse_octet(self, const char *line, Py_ssize_t length) except -1:
+        """Behind a BDAT that cannot be read stand nobody knows how many octets; behind DATA, what did not wait."""
+        cdef bint chunk = length >= 4 and same_word(line, "bdat", 4)
+        self._say(BAD_OCTET)
+        if chunk or (self._unread and length >= 4 and same_word(line, "data", 4)):
+            return self._close()
+        return 0
 
     cdef bint _reads_utf8(self, const char *line, Py_ssize_t length) noexcept:
         return self.esmtp and self._offers & SMTPUTF8 and is_utf8(line, length)
@@ -321,7 +329,9 @@ cdef class SmtpServerSession(SmtpState):
             refusal = self._refusal(command)
             if refusal is not None:
                 self._say(refusal)
-                return self._close() if refusal is OUT_OF_STEP else 0
+                if refusal is OUT_OF_STEP or (refusal is BAD_OCTET and command != NULL and command.traits & CARRIES):
+                    return self._close()
+                return 0
         elif not command.phases >> self._phase & 1:
             return self._say(BAD_SEQUENCE)
         if length == command.length:

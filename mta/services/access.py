@@ -53,7 +53,6 @@ class Access(NamedTuple):
         hour = now // 3_600_000 * 3600
         return {
             "extensions": self.extensions,
-            "in_step": self.in_step,
             "secure": self.implicit,
             "tls_required": self.required,
             "plaintext_login": self.plaintext,

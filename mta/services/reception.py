@@ -66,6 +66,7 @@ class ReceptionSettings(NamedTuple):
     hops: int
     connections: int
     connections_per_client: int
+    in_step: bool = True  # who does not wait where RFC 2920 has it wait is sent away
 
 
 Opened = Callable[[ServerConnection, tuple[str, int]], "SmtpServerSession | bytes"]
@@ -134,6 +135,7 @@ class Reception:
             header_section=settings.header_section,
             errors=settings.errors,
             hops=settings.hops,
+            in_step=settings.in_step and access.in_step,
             **access.options(self.clock.now_ms()),
         )
         if self.guard is not None:

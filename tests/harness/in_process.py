@@ -25,7 +25,7 @@ from tests.harness.transports import FakeTransport
 HELLO = b"EHLO client.example\r\n"
 ENVELOPE = b"MAIL FROM:<alice@athena.example>\r\nRCPT TO:<bob@arlington.example>\r\nDATA\r\n"
 CONTENT = b"Subject: x\r\n\r\nhello\r\n"
-SETTINGS = ReceptionSettings("hermes.example", 50 << 20, 100, 2048, 65_536, 1 << 20, 20, 50, 1000, 1000)
+SETTINGS = ReceptionSettings("hermes.example", 50 << 20, 100, 2048, 65_536, 1 << 20, 20, 50, 1000, 1000, in_step=False)
 
 
 #: Tests say many commands at once, also those behind which a client has to wait.

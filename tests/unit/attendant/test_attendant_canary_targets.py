@@ -32,4 +32,7 @@ class Bound:
 
 def test_a_listener_that_wants_a_login_or_a_header_gets_no_canary():
     cage = Cage({"worker": Bound()}, None, print, SystemClock())  # type: ignore[arg-type, dict-item]
-    assert [(target.protocol, target.port) for target in cage._targets(parse(LISTENERS))] == [("smtp", 25), ("lmtp", 24)]
+    assert [(target.protocol, target.port) for target in cage._targets(parse(LISTENERS))] == [
+        ("smtp", 25),
+        ("lmtp", 24),
+    ]
