@@ -11,24 +11,23 @@ def test_all_that_waits_for_the_domain_is_tried(mta, sink) -> None:
     port = free_port()
     server = mta(
         workers=2,
-        route=[route("arlington.example", port), route("other.example", port)],
+        route=[route("arlington.example", port)],
         delivery={"retry_after": ["1h"]},
         relay={"networks": ["127.0.0.1/32"]},
     )
     for _ in range(12):  # over a connection each: the kernel spreads them over both workers
         server.send("bob@arlington.example")
-    server.send("cid@other.example")
-    waiting = server.wait_for_events(13, "TransientFailure")
-    assert {event["recipient"] for event in waiting} == {"bob@arlington.example", "cid@other.example"}
+    server.wait_for_event("TransientFailure")
     with smtplib.SMTP(server.host, server.port, "stranger.example", PATIENCE, ("127.0.0.2", 0)) as session:
         session.ehlo()
         assert session.docmd("ETRN", "arlington.example")[0] == 459
+    assert len(server.queue()) == 12
+    remote = sink(port=port)
     with server.connect() as session:
         assert session.has_extn("etrn")
         assert session.docmd("ETRN", "arlington.example")[0] == 250
-    again = server.wait_for_events(25, "TransientFailure")
-    assert [event["recipient"] for event in again[13:]] == ["bob@arlington.example"] * 12
-    assert len(server.queue()) == 13
+    server.wait_for_events(12, "Delivery")  # long before the hour, or the minute for which the site was left alone
+    assert len(remote.received) == 12
 
 
 def test_where_nothing_waits_that_is_said(mta) -> None:
