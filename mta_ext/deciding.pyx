@@ -53,6 +53,10 @@ cdef class DecidingSession(LineSession):
         return True
 
     @property
+    def mistakes(self):
+        return self._errors
+
+    @property
     def in_content(self):
         return False
 
@@ -73,6 +77,7 @@ cdef class DecidingSession(LineSession):
             return
         self.pending = False
         self._parsing = True     # what callbacks feed meanwhile waits until the reply is out
+        self._unread = self._tail_length
         try:
             self._settle(reply)
         except Exception as error:

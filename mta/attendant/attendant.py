@@ -17,6 +17,7 @@ import msgspec
 from mta import __version__
 from mta.attendant.cage import Cage
 from mta.attendant.fanout import Fanout
+from mta.attendant.hookcheck import check_hooks
 from mta.attendant.listeners import Place
 from mta.attendant.notify import Notifier
 from mta.attendant.parked import ParkedListeners
@@ -72,7 +73,9 @@ class Attendant:
         self._roles = roles_of(config)
         self._metrics = MetricsTable.create(sum(role.processes(config) for role in self._roles))
         self._parked = ParkedListeners(config.hostname)
-        self._supervisor = Supervisor(clock, say, self._park, lambda service: self._parked.release(service.name))
+        self._supervisor = Supervisor(
+            clock, say, self._park, lambda service: self._parked.release(service.name), self._flush_soon
+        )
         self._prober = Prober(self._greeting_places, self._supervisor.on_ill, Random())
         self._cage = Cage(prepared.listeners, self.ask, say, clock)
         self.fanout = Fanout(self._shards, self._ask, clock.now_ms)
@@ -207,11 +210,24 @@ class Attendant:
     def _park(self, service: Service) -> None:
         if not self._stopping.is_set():
             own = self._prepared.listeners[service.role].own(service.number)
-            self._parked.park(service.name, [(self._protocol(index), sock) for index, sock in own])
+            # Who waits for a handshake understands no word.
+            spoken = [("" if self._shakes_hands(index) else self._protocol(index), sock) for index, sock in own]
+            self._parked.park(service.name, spoken)
 
     def _protocol(self, index: int) -> str:
         """Of a listener; the one that is not configured is the store's own (LMTP)."""
         return self._config.listener[index].protocol if index >= 0 else "lmtp"
+
+    def _flush_soon(self, domain: str) -> None:
+        """ETRN, said to one worker, is meant for the shards of all."""
+        self._spawn(self._flush(domain))
+
+    async def _flush(self, domain: str) -> None:
+        try:
+            async for _ in self.fanout.edit("flush", {"domain": domain}):
+                pass
+        except MtaError as error:
+            self._say(f"ETRN {domain}: {error}")
 
     def _greeting_places(self, service: Service) -> list[tuple[str, Place]]:
         """Listeners whose greeting tells how this very service is."""
@@ -222,7 +238,10 @@ class Attendant:
         return [(protocol, place) for protocol, place in spoken if protocol in GREETING]
 
     def _is_hidden(self, index: int) -> bool:
-        """Its greeting comes after the TLS handshake."""
+        """Its greeting comes only after something that the client says first: a TLS handshake, a PROXY header."""
+        return self._shakes_hands(index) or (index >= 0 and self._config.listener[index].proxy_protocol)
+
+    def _shakes_hands(self, index: int) -> bool:
         return index >= 0 and self._config.listener[index].tls == "implicit"
 
     def _shards(self) -> list[int]:
@@ -297,7 +316,9 @@ class Attendant:
         """Checks the new configuration; when it may be applied, restarts the workers one after the other."""
         self._notifier.reloading()
         try:
-            self._take_config(self._load())
+            config = self._load()
+            await asyncio.to_thread(check_hooks, config)
+            self._take_config(config)
             for name in list(self._supervisor.services):
                 if not self._stopping.is_set():
                     await self._restart_for_reload(name)

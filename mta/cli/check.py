@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 def command() -> None:
     """Check the configuration file: one line per error and exit 78, or a summary of what a start would do.
 
-    Nothing is bound, made or changed, so it may be said while a server runs. What works and still deserves a word
-    comes as a warning on stderr.
+    Nothing is bound, made or changed, so it may be said while a server runs; hooks are made, certificates loaded. What
+    works and still deserves a word comes as a warning on stderr.
 
     \b
     mta check --config mta.toml
@@ -31,7 +31,15 @@ def command() -> None:
     from mta.config import find_file, warnings
 
     config = read_config()
-    for line in warnings(config):
+    if config.hook:
+        from mta.services.hooking import load_hooks
+
+        load_hooks(config)
+    if config.login.token_verifier:
+        from mta.services.tokens import load_verifier
+
+        load_verifier(config.login.token_verifier)
+    for line in [*warnings(config), *_certificates(config)]:
         click.echo(f"mta: warning: {line}", err=True)
     source = find_file(config_path(), os.environ)
     click.echo(f"{source or 'defaults (there is no file)'}: fine")
@@ -39,17 +47,32 @@ def command() -> None:
         click.echo(f"  {name:<10} {value}")
 
 
+def _certificates(config: "Config") -> list[str]:
+    """What is to be said about them. Raises ConfigError."""
+    if all(listener.tls == "none" for listener in config.listener):
+        return []
+    from mta.clock import SystemClock
+    from mta.net.tls import check_certificates
+
+    return check_certificates(config, SystemClock().now_ms())
+
+
 def summary(config: "Config") -> Iterator[tuple[str, str]]:
     """(name, what it comes to), one line each."""
     yield "hostname", config.hostname
     for listener in config.listener:
-        yield "listener", f"{listener.protocol} on {listener.address}"
+        tls = "" if listener.tls == "none" else f", TLS {listener.tls}"
+        yield "listener", f"{listener.protocol} on {listener.address}{tls}"
     yield "workers", f"{config.workers}{f', as user {config.user}' if config.user else ''}"
     yield "data_dir", f"{config.data_dir}{'' if config.data_dir.is_dir() else ' (made at the first start)'}"
     yield "spool", f'{config.spool.backend}, durability "{config.spool.durability}"'
     yield "events", config.log.events if config.log.events != "-" else "stdout"
     yield "admin", str(config.admin.address)
     yield "relay for", ", ".join(map(str, (*config.relay.networks, *config.relay.domains))) or "nobody"
+    for hook in config.hook:
+        yield "hook", hook.module
+    for entry in config.dnsbl:
+        yield "dnsbl", f"{entry.zone}, weight {entry.weight:g} of {config.policy.dnsbl_threshold:g}"
     for route in config.route:
         yield "route", f"{route.domain} to {route.to}"
     if not any(route.domain == "*" for route in config.route):

@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from mta.clock import SystemClock
+from tests.harness.in_step import groups
 from tests.harness.mta_server import MtaServer, submit, wait_until
 
 PATIENCE = 20.0
@@ -28,11 +29,13 @@ _clock = SystemClock()
 class Raw:
     """A connection that says what it is told. ``greeted`` False: it does not wait for the greeting."""
 
-    def __init__(self, port: int, *, greeted: bool = True, receive_buffer: int = 0) -> None:
+    def __init__(self, port: int, *, greeted: bool = True, receive_buffer: int = 0, source: str = "") -> None:
         self.sock = socket.socket()
         if receive_buffer:
             self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
         self.sock.settimeout(PATIENCE)
+        if source:
+            self.sock.bind((source, 0))
         self.sock.connect(("127.0.0.1", port))
         self.unread = b""
         if greeted:
@@ -54,6 +57,14 @@ class Raw:
             self.sock.sendall(octets)
         except (BrokenPipeError, ConnectionResetError):
             pass  # what it said last is to be read
+
+    def advance(self, octets: bytes) -> None:
+        """Says it as a client that waits behind EHLO and DATA; the replies to what is sent last are not read."""
+        *waited, last = groups(octets) or [b""]
+        for group in waited:
+            self.say(group)
+            self.replies(group.count(b"\r\n"))
+        self.say(last)
 
     def reply(self) -> str:
         """The next whole reply without its last line end; "" at the end of the connection, "reset" for a reset."""

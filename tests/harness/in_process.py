@@ -15,7 +15,9 @@ from mta.net.server import Deadlines, ServerConnection
 from mta.policy.relay import RelayPolicy
 from mta.queue.entry import Entry
 from mta.queue.scheduler import Scheduler
-from mta.services.reception import Reception, ReceptionSettings
+from mta.services.access import Access
+from mta.services.local import NO_LOCAL_MAIL, LocalMail
+from mta.services.reception import Opened, Reception, ReceptionSettings
 from mta.spool.memory import MemorySpool
 from mta.spool.protocol import Spool
 from tests.harness.transports import FakeTransport
@@ -23,9 +25,11 @@ from tests.harness.transports import FakeTransport
 HELLO = b"EHLO client.example\r\n"
 ENVELOPE = b"MAIL FROM:<alice@athena.example>\r\nRCPT TO:<bob@arlington.example>\r\nDATA\r\n"
 CONTENT = b"Subject: x\r\n\r\nhello\r\n"
-SETTINGS = ReceptionSettings("hermes.example", 50 << 20, 100, 2048, 65_536, 1 << 20, 20, 50, 1000, 1000)
+SETTINGS = ReceptionSettings("hermes.example", 50 << 20, 100, 2048, 65_536, 1 << 20, 20, 50, 1000, 1000, in_step=False)
 
 
+#: Tests say many commands at once, also those behind which a client has to wait.
+BATCHES = Access(in_step=False)
 PATIENT = Deadlines(300.0, 600.0, 500.0)
 
 
@@ -43,9 +47,11 @@ class Takes:
 
 
 class InProcess:
-    """``connect`` gives a connection and its transport. Needs a running loop."""
+    """``local``: mail for our own domains. ``connect`` gives a connection and its transport. Needs a running loop."""
 
-    def __init__(self, directory: Path, spool: Spool | None = None, **settings: Any) -> None:
+    def __init__(
+        self, directory: Path, spool: Spool | None = None, local: LocalMail = NO_LOCAL_MAIL, **settings: Any
+    ) -> None:
         clock = SystemClock()
         self.spool = spool or MemorySpool(0)
         self.spool.start(lambda error: None)
@@ -63,15 +69,20 @@ class InProcess:
             self.events,
             self.counters,
             clock,
+            local,
         )
 
     def connect(
-        self, peer: Any = ("192.0.2.7", 4711), deadlines: Deadlines = PATIENT
+        self, peer: Any = ("192.0.2.7", 4711), deadlines: Deadlines = PATIENT, access: Access = BATCHES
     ) -> tuple[ServerConnection, FakeTransport]:
-        connection = ServerConnection(self.reception.opened, self.reception.closed, self.wheel, deadlines)
+        connection = ServerConnection(self.opener(access), self.reception.closed, self.wheel, deadlines)
         transport = FakeTransport(connection, peer)
         connection.connection_made(transport)
         return connection, transport
+
+    def opener(self, access: Access) -> Opened:
+        """``opened`` for connections to a listener of these terms."""
+        return self.reception.listener(access)
 
     async def close(self) -> None:
         await self.spool.stop()
