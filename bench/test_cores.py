@@ -23,6 +23,7 @@ from mta.spool.tables import decode_message, encode_message
 from mta_ext.content import Content
 from mta_ext.counters import Counters, define_bounds
 from mta_ext.dots import Stuffer, Unstuffer, stuff
+from mta_ext.envelope import MailParameters, RcptParameters
 from mta_ext.headers import scan_headers
 from mta_ext.params import parse_params
 from mta_ext.path import parse_path
@@ -57,10 +58,12 @@ class Acceptor:
     def on_hello(self, verb: str, name: str) -> None:
         return None
 
-    def on_mail(self, reverse_path: str, domain: str, size: int, eight_bit: bool) -> None:
+    def on_mail(
+        self, reverse_path: str, domain: str, size: int, eight_bit: bool, parameters: MailParameters | None
+    ) -> None:
         return None
 
-    def on_rcpt(self, forward_path: str, domain: str) -> None:
+    def on_rcpt(self, forward_path: str, domain: str, parameters: RcptParameters | None) -> None:
         return None
 
     def on_data(self) -> None:

@@ -18,6 +18,9 @@ class DecidingSession(LineSession):
     def admitted(self) -> bool:
         """The peer may do what the protocol is for; False for a POP3 client before its login."""
     @property
+    def mistakes(self) -> int:
+        """Replies that refused for good, since the peer last did something right."""
+    @property
     def in_content(self) -> bool:
         """Content is coming in: the shell applies the content deadline and minimum rate."""
     @property

@@ -53,6 +53,10 @@ cdef class DecidingSession(LineSession):
         return True
 
     @property
+    def mistakes(self):
+        return self._errors
+
+    @property
     def in_content(self):
         return False
 

@@ -4,6 +4,7 @@ from typing import Protocol
 
 from mta_ext.content import Content
 from mta_ext.deciding import DecidingSession, Verdict
+from mta_ext.envelope import MailParameters, RcptParameters
 
 class SmtpServerHandler(Protocol):
     """Policy, as ``mta_ext.deciding`` describes it; 4yz and 5yz refuse, 421 closes too.
@@ -14,10 +15,14 @@ class SmtpServerHandler(Protocol):
 
     def on_hello(self, verb: str, name: str) -> Verdict:
         """``verb`` is EHLO or HELO; with LMTP LHLO. None: the session sends its own reply with the extensions."""
-    def on_mail(self, reverse_path: str, domain: str, size: int, eight_bit: bool) -> Verdict:
-        """``reverse_path`` without brackets and source route, "" for the null path; ``size`` as declared, else 0."""
-    def on_rcpt(self, forward_path: str, domain: str) -> Verdict:
-        """``domain`` is lower case; for a bare ``postmaster`` (which stays bare) the session's own host name."""
+    def on_mail(
+        self, reverse_path: str, domain: str, size: int, eight_bit: bool, parameters: MailParameters | None
+    ) -> Verdict:
+        """``reverse_path`` without brackets and source route, "" for the null path; ``size`` as declared, else 0;
+        ``parameters``: None when there was none beyond SIZE and BODY=7BIT or 8BITMIME."""
+    def on_rcpt(self, forward_path: str, domain: str, parameters: RcptParameters | None) -> Verdict:
+        """``domain`` is lower case; for a bare ``postmaster`` (which stays bare) the session's own host name;
+        ``parameters``: None when there was none."""
     def on_data(self) -> Verdict:
         """At least one recipient stands. None: 354."""
     def on_piece(self, data: bytes) -> None:

@@ -353,7 +353,7 @@ cdef int _mail(SmtpServerSession self, const char *text, Py_ssize_t length) exce
     if params.size > self._limits.size:
         return self._say(TOO_LARGE_REPLY)
     self._decision = ON_MAIL
-    return self._decide(self._on_mail(mailbox_of(&path), domain_of(&path), params.size, params.eight_bit))
+    return self._decide(self._on_mail(mailbox_of(&path), domain_of(&path), params.size, params.eight_bit, None))
 
 
 cdef int _rcpt(SmtpServerSession self, const char *text, Py_ssize_t length) except -1:
@@ -377,7 +377,7 @@ cdef int _rcpt(SmtpServerSession self, const char *text, Py_ssize_t length) exce
         return self._say(TOO_MANY_RECIPIENTS)
     domain = domain_of(&path) if path.domain_length else self._own_domain
     self._decision = ON_RCPT
-    return self._decide(self._on_rcpt(mailbox_of(&path), domain))
+    return self._decide(self._on_rcpt(mailbox_of(&path), domain, None))
 
 
 cdef int _data(SmtpServerSession self, const char *text, Py_ssize_t length) except -1:

@@ -17,6 +17,7 @@ import msgspec
 from mta import __version__
 from mta.attendant.cage import Cage
 from mta.attendant.fanout import Fanout
+from mta.attendant.hookcheck import check_hooks
 from mta.attendant.listeners import Place
 from mta.attendant.notify import Notifier
 from mta.attendant.parked import ParkedListeners
@@ -297,7 +298,9 @@ class Attendant:
         """Checks the new configuration; when it may be applied, restarts the workers one after the other."""
         self._notifier.reloading()
         try:
-            self._take_config(self._load())
+            config = self._load()
+            await asyncio.to_thread(check_hooks, config)
+            self._take_config(config)
             for name in list(self._supervisor.services):
                 if not self._stopping.is_set():
                     await self._restart_for_reload(name)

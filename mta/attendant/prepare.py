@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from mta.attendant import datadir, privileges
+from mta.attendant.hookcheck import check_hooks
 from mta.attendant.listeners import Listeners, Place, tcp_listener, unix_listener
 from mta.attendant.roles import roles_of
 from mta.clock import Clock
@@ -56,6 +57,7 @@ def _prepare(config: Config, clock: Clock, undo: ExitStack) -> Prepared:
         if config.admin.address.path:
             os.chown(config.admin.address.path, account.uid, account.gid)
         privileges.drop(account)
+    check_hooks(config)
     return Prepared(lock, listeners, admin, token)
 
 

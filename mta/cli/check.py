@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 def command() -> None:
     """Check the configuration file: one line per error and exit 78, or a summary of what a start would do.
 
-    Nothing is bound, made or changed, so it may be said while a server runs. What works and still deserves a word
-    comes as a warning on stderr.
+    Nothing is bound, made or changed, so it may be said while a server runs; hooks are made. What works and still
+    deserves a word comes as a warning on stderr.
 
     \b
     mta check --config mta.toml
@@ -31,6 +31,10 @@ def command() -> None:
     from mta.config import find_file, warnings
 
     config = read_config()
+    if config.hook:
+        from mta.services.hooking import load_hooks
+
+        load_hooks(config)
     for line in warnings(config):
         click.echo(f"mta: warning: {line}", err=True)
     source = find_file(config_path(), os.environ)
@@ -50,6 +54,10 @@ def summary(config: "Config") -> Iterator[tuple[str, str]]:
     yield "events", config.log.events if config.log.events != "-" else "stdout"
     yield "admin", str(config.admin.address)
     yield "relay for", ", ".join(map(str, (*config.relay.networks, *config.relay.domains))) or "nobody"
+    for hook in config.hook:
+        yield "hook", hook.module
+    for entry in config.dnsbl:
+        yield "dnsbl", f"{entry.zone}, weight {entry.weight:g} of {config.policy.dnsbl_threshold:g}"
     for route in config.route:
         yield "route", f"{route.domain} to {route.to}"
     if not any(route.domain == "*" for route in config.route):

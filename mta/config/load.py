@@ -205,6 +205,11 @@ def _check(config: Config, findings: Findings) -> None:
         findings.add("admin.token_file", f'is missing: "{config.admin.address}" can be reached by others')
     if config.limits.message_size == 0:
         findings.add("limits.message_size", "must be above zero")
+    for i, entry in enumerate(config.dnsbl):
+        if any(network.version != 4 for network in entry.answers):
+            findings.add(f"dnsbl[{i}].answers", "must be IPv4 networks such as 127.0.0.2")
+    if config.dnsbl and config.policy.dnsbl_threshold <= 0:
+        findings.add("policy.dnsbl_threshold", "must be above zero: clients on no list would be refused")
     if os.geteuid() == 0 and config.user and not _user_exists(config.user):
         findings.add("user", f'"{config.user}" is not a user of this machine')
 
@@ -223,13 +228,16 @@ def _check_listeners(config: Config, findings: Findings) -> None:
 
 
 def _check_listener(listener: Listener, path: str, findings: Findings) -> None:
-    if listener.protocol == "submission":
-        findings.add(f"{path}.protocol", '"submission" is not in this version: use "smtp"')
-    if listener.proxy_protocol:
-        findings.add(f"{path}.proxy_protocol", "is not in this version")
-    if listener.tls == "none":
-        return
-    if listener.protocol not in ("pop3", "ldap"):
-        findings.add(f"{path}.tls", f'"{listener.tls}" is not in this version of {listener.protocol}: only "none"')
-    elif listener.certificate is None:
+    certified = listener.certificate is not None
+    if listener.tls != "none" and not certified:
         findings.add(f"{path}.certificate", f'is missing: tls = "{listener.tls}" needs one')
+    if listener.tls == "none" and listener.client_ca is not None:
+        findings.add(f"{path}.client_ca", 'is of no use: tls is "none"')
+    if listener.certificates and not certified:
+        findings.add(f"{path}.certificates", "are further ones: certificate is missing")
+    if listener.protocol == "submission" and listener.tls == "none" and not listener.dangerously_allow_plaintext_auth:
+        findings.add(f"{path}.tls", '"none" lets nobody log in: a submission listener needs "starttls" or "implicit"')
+    if listener.protocol == "ldap" and listener.proxy_protocol:
+        findings.add(f"{path}.proxy_protocol", "is not for ldap")
+    if listener.proxy_protocol and not listener.proxy_networks:
+        findings.add(f"{path}.proxy_networks", "is empty: no proxy would be let in")

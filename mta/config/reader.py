@@ -139,4 +139,6 @@ def _plain(value: object) -> object:
         if len(value) == 2 and isinstance(value[0], str) and isinstance(value[1], int):
             return str(Address(*value))
         return [_plain(item) for item in value]
+    if isinstance(value, dict):
+        return value  # the options of a hook
     return value if isinstance(value, str | int | float | bool) else str(value)

@@ -41,23 +41,75 @@ Flag = Annotated[bool, Meta(description="true or false")]
 Text = Annotated[str, Meta(description="a text")]
 #: 0: no limit.
 CountOrNone = Annotated[int, Meta(ge=0, le=2**31, description="a whole number, 0 for no limit")]
+#: A part of a whole.
+Share = Annotated[float, Meta(ge=0, le=0.99, description="a share, 0 to 0.99")]
+Weight = Annotated[float, Meta(ge=-1000, le=1000, description="a weight, -1000 to 1000")]
+Prefix4 = Annotated[int, Meta(ge=8, le=32, description="a prefix length, 8 to 32")]
+Prefix6 = Annotated[int, Meta(ge=16, le=128, description="a prefix length, 16 to 128")]
+HookModule = Annotated[str, _read(units.hook_module)]
+Options = Annotated[dict[str, Any], _read(units.options)]
 Mailbox = Annotated[str, _read(units.mailbox)]
 Separator = Annotated[str, _read(units.separator)]
+ObjectName = Annotated[str, _read(units.object_name)]
+
+
+#: What a listener can be told not to offer.
+Extension = Literal[
+    "PIPELINING",
+    "SIZE",
+    "8BITMIME",
+    "SMTPUTF8",
+    "CHUNKING",
+    "BINARYMIME",
+    "DSN",
+    "ENHANCEDSTATUSCODES",
+    "STARTTLS",
+    "AUTH",
+    "REQUIRETLS",
+    "LIMITS",
+    "MT-PRIORITY",
+    "DELIVERBY",
+    "FUTURERELEASE",
+    "ETRN",
+    "VRFY",
+    "EXPN",
+    "HELP",
+    "XCLIENT",
+    "XFORWARD",
+]
+LOOPBACK = (units.network("127.0.0.0/8"), units.network("::1/128"))
 
 
 class Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Base of all sections."""
 
 
+class Certificate(Section, frozen=True, kw_only=True):
+    """PEM files: the chain in order, and its key, which may be in the same file."""
+
+    certificate: File
+    private_key: File | None = None
+
+
 class Listener(Section, frozen=True):
-    """One address that we answer on. ``host`` and ``port``, or ``path`` of a unix socket."""
+    """One address that we answer on. ``host`` and ``port``, or ``path`` of a unix socket. ``certificates``: further
+    ones, for clients that ask for one of their names (SNI). ``client_ca``: clients are asked for a certificate and may
+    have none; one that this authority has not signed ends the handshake. ``proxy_networks``: whose PROXY headers are
+    believed; nobody else gets in. ``xclient_networks``: who may say XCLIENT and XFORWARD. ``vrfy``: who is told about
+    recipients by VRFY and EXPN; "trusted": who may relay."""
 
     protocol: Literal["smtp", "submission", "lmtp", "pop3", "ldap"] = "smtp"
     address: Where = Address("127.0.0.1", 2525)
     tls: Literal["none", "starttls", "required", "implicit"] = "none"
     certificate: File | None = None
     private_key: File | None = None
+    certificates: tuple[Certificate, ...] = ()
+    client_ca: File | None = None
     proxy_protocol: Flag = False
+    proxy_networks: tuple[Network, ...] = LOOPBACK
+    xclient_networks: tuple[Network, ...] = ()
+    extensions_off: tuple[Extension, ...] = ()
+    vrfy: Literal["no", "trusted"] = "no"
     dangerously_allow_plaintext_auth: Flag = False
 
     @property
@@ -83,7 +135,7 @@ class Admin(Section, frozen=True):
 class Relay(Section, frozen=True):
     """Who may relay (``networks``), and domains that are accepted from anyone and relayed on."""
 
-    networks: tuple[Network, ...] = (units.network("127.0.0.0/8"), units.network("::1/128"))
+    networks: tuple[Network, ...] = LOOPBACK
     domains: tuple[RelayDomain, ...] = ()
 
 
@@ -114,11 +166,22 @@ class Login(Section, frozen=True):
     """Passwords, whatever the protocol. ``checks``: passwords that are verified at the same time, each for some 50 ms
     of a core. ``failures``: wrong passwords of one address before its answers come late (a minute's worth at once), and
     how fast they are forgotten; 0: they never come late. ``remember``: for how long a right one need not be computed
-    again."""
+    again. ``token_verifier``: ``module:name`` of what judges the tokens of OAUTHBEARER and XOAUTH2
+    (``mta.services.tokens``); "": neither is offered."""
 
     checks: Count = 2
     failures: Rate = 10 / 60
     remember: Duration = 60.0
+    token_verifier: ObjectName = ""
+
+
+class Submission(Section, frozen=True):
+    """What one person may submit; an hour's worth at once. 0: no limit. Beyond it MAIL or RCPT hears 450 4.7.1.
+    ``max_hold``: for how long a message may be held by FUTURERELEASE; "0s": it is not offered."""
+
+    messages_per_user: Rate = 0.0
+    recipients_per_user: Rate = 0.0
+    max_hold: Duration = 30 * 86400.0
 
 
 class Pop3(Section, frozen=True):
@@ -208,6 +271,50 @@ class Limits(Section, frozen=True):
     content_memory: Size = 64 << 20
 
 
+class Policy(Section, frozen=True):
+    """What clients may do that we do not know: neither in ``relay.networks`` nor in ``allow``, nor logged in. A client
+    is a whole network of ``ipv4_prefix`` or ``ipv6_prefix`` bits. Rates hold over all workers, a minute's worth may
+    come at once, 0: no limit. ``failure_rate``: wrong passwords; ``error_rate``: replies 5yz.
+    ``tarpit``: by how much each error beyond the third holds its reply back; ``greet_pause``: before the greeting, and
+    who speaks meanwhile is refused; ``session_timeout``: of a whole connection; each "0s": none.
+    ``reserve``: share of ``limits.connections`` that is kept for those we know."""
+
+    allow: tuple[Network, ...] = ()
+    ipv4_prefix: Prefix4 = 32
+    ipv6_prefix: Prefix6 = 64
+    connection_rate: Rate = 10.0
+    message_rate: Rate = 0.0
+    recipient_rate: Rate = 0.0
+    failure_rate: Rate = 1.0
+    error_rate: Rate = 2.0
+    tarpit: Duration = 0.5
+    greet_pause: Duration = 0.0
+    session_timeout: Duration = 7200.0
+    dnsbl_threshold: Weight = 1.0
+    dnsbl_timeout: SomeDuration = 5.0
+    reserve: Share = 0.1
+    stress_connections: Share = 0.8
+    stress_memory: Size = 1 << 30
+
+
+class Dnsbl(Section, frozen=True, kw_only=True):
+    """A list of addresses in the DNS. ``answers``: those that mean "listed"; ``weight``: below zero for a list of the
+    good. Clients whose sum reaches ``policy.dnsbl_threshold`` are refused at RCPT."""
+
+    zone: Domain
+    weight: Weight = 1.0
+    answers: tuple[Network, ...] = (units.network("127.0.0.0/8"),)
+
+
+class Hook(Section, frozen=True, kw_only=True):
+    """A policy in Python (``mta.policy.hooks``). ``path``: a directory that is searched for the module first."""
+
+    module: HookModule
+    path: File | None = None
+    options: Options = {}
+    timeout: SomeDuration = 5.0
+
+
 class Log(Section, frozen=True):
     """``events``: a file or "-" for stdout; always filled in by ``load``. ``keep``: rotated files beside it."""
 
@@ -232,6 +339,7 @@ class Config(Section, frozen=True):
     directory: Directory = Directory()
     store: Store = Store()
     login: Login = Login()
+    submission: Submission = Submission()
     pop3: Pop3 = Pop3()
     ldap: Ldap = Ldap()
     canary: Canary = Canary()
@@ -240,6 +348,9 @@ class Config(Section, frozen=True):
     delivery: Delivery = Delivery()
     spool: Spool = Spool()
     limits: Limits = Limits()
+    policy: Policy = Policy()
+    dnsbl: tuple[Dnsbl, ...] = ()
+    hook: tuple[Hook, ...] = ()
     log: Log = Log()
 
     @property

@@ -18,6 +18,7 @@ _OCTETS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": 1 << 10,
 _SIZE = re.compile(r"(\d+(?:\.\d+)?) ?([A-Za-z]*)", re.ASCII)
 _RATE = re.compile(r"(\d[\d_]*)/(s|sec|min|m|h|hour|d|day)", re.ASCII)
 _LABEL = re.compile(r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?", re.ASCII)
+_HOOK = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*:[A-Za-z_]\w*", re.ASCII)
 #: Octets of a domain name (RFC 1035 §2.3.4), and of a unix socket's path on Linux (one is kept for its final NUL).
 DOMAIN_LIMIT = 253
 UNIX_PATH_LIMIT = 107
@@ -121,6 +122,35 @@ def separator(value: object) -> str:
     if not isinstance(value, str) or len(value) > 1 or (value and value in '@."\\<>() ,;:'):
         raise ValueError('is not a separator such as "+"')
     return value
+
+
+def hook_module(value: object) -> str:
+    """``package.module:Name``, where Name is what is called with the options."""
+    if not isinstance(value, str) or not _HOOK.fullmatch(value):
+        raise ValueError('is not "module:Name" such as "my_policy:Policy"')
+    return value
+
+
+def options(value: object) -> dict[str, object]:
+    """A table of plain values, whatever they are named: it is passed on as it is."""
+    if not isinstance(value, dict) or not _is_plain(value):
+        raise ValueError("is not a table of texts, numbers, flags, arrays and tables")
+    return value
+
+
+def _is_plain(value: object) -> bool:
+    if isinstance(value, dict):
+        return all(isinstance(key, str) and _is_plain(item) for key, item in value.items())
+    return all(map(_is_plain, value)) if isinstance(value, list) else isinstance(value, str | int | float)
+
+
+def object_name(value: object) -> str:
+    """``module:name`` of something in Python, or nothing."""
+    text = value if isinstance(value, str) else " "
+    parts = text.replace(":", ".").split(".")
+    if text and (text.count(":") != 1 or not all(part.isidentifier() for part in parts)):
+        raise ValueError('is not "module:name"')
+    return text
 
 
 class Address(NamedTuple):

@@ -61,7 +61,18 @@ DELIVERY_SECONDS_BOUNDS: Final = (
 COMMIT_SECONDS: Final = 34
 COMMIT_MESSAGES: Final = COMMIT_SECONDS + len(COMMIT_SECONDS_BOUNDS) + 3
 DELIVERY_SECONDS: Final = COMMIT_MESSAGES + len(COMMIT_MESSAGES_BOUNDS) + 3
-SLOTS: Final = DELIVERY_SECONDS + len(DELIVERY_SECONDS_BOUNDS) + 3
+
+#: Why a client was refused something; each is a slot from REFUSED_FIRST on.
+REFUSAL_REASONS: Final = (
+    "connections", "connection_rate", "message_rate", "recipient_rate", "failure_rate", "error_rate", "stress", "early",
+    "dnsbl", "hook",
+)  # fmt: skip
+REFUSED_FIRST: Final = DELIVERY_SECONDS + len(DELIVERY_SECONDS_BOUNDS) + 3
+TARPITTED: Final = REFUSED_FIRST + len(REFUSAL_REASONS)
+HOOK_FAILURES: Final = TARPITTED + 1
+STRESS: Final = HOOK_FAILURES + 1
+SLOTS: Final = STRESS + 1
+REFUSED: Final = {reason: REFUSED_FIRST + index for index, reason in enumerate(REFUSAL_REASONS)}
 
 # Handles for ``counters.observe(COMMIT_SECONDS, COMMIT_SECONDS_HANDLE, value)``; the same in every process.
 COMMIT_SECONDS_HANDLE: Final = define_bounds(COMMIT_SECONDS_BOUNDS)
@@ -158,6 +169,10 @@ METRICS: Final = (
         {"": DELIVERY_SECONDS},
         bounds=DELIVERY_SECONDS_BOUNDS,
     ),
+    Metric("mta_rejections_total", "counter", "What policy refused, by its reason.", REFUSED, "reason"),
+    Metric("mta_tarpitted_total", "counter", "Error replies that were held back.", {"": TARPITTED}),
+    Metric("mta_hook_failures_total", "counter", "Hooks that raised, or took too long.", {"": HOOK_FAILURES}),
+    Metric("mta_stress", "gauge", "Workers under stress.", {"": STRESS}),
 )
 
 #: Numbers that the attendant knows without a slot; it passes them to ``render`` as samples.

@@ -1,5 +1,6 @@
 """The shared-memory table: a row of numbers per process, one more for what the dead have counted, and behind them the
-connections per site (a row per site, a column per process; see ``mta_ext.shares``).
+connections per site (a row per site, a column per process; see ``mta_ext.shares``), then what clients do and how many
+connections they have (see ``mta_ext.throttle``).
 
 Owns: the memory (an anonymous file that lives as long as somebody has it open) and where rows lie in it. The
 attendant creates the table, hands ``fd`` to its children with a row number each; a child attaches and takes its row.
@@ -14,14 +15,19 @@ from mta.errors import DataError
 from mta.metrics.layout import METRICS, SLOTS
 from mta_ext.counters import Counters
 from mta_ext.shares import Shares, shares_size
+from mta_ext.throttle import Presence, Rates, presence_size, rates_size
 
-_HEADER = Struct("<8sII")
-_MAGIC = b"MTAROWS1"
+_HEADER = Struct("<8sII16s")
+_MAGIC = b"MTAROWS2"
 #: Rows begin on their own cache line, so that one worker's increments do not slow down its neighbour.
 _LINE = 64
 _ROW = -(-SLOTS * 8 // _LINE) * _LINE
 #: Sites whose connections are counted over all workers; further ones get a fixed share of the limit per worker.
 SITES = 8192
+#: Sets of eight keys: what 32,768 clients do too fast is remembered, beyond that the harmless are forgotten first.
+RATE_SETS = 4096
+#: Clients whose connections are counted over all workers; further ones are counted by each worker alone.
+CLIENTS = 16_384
 
 
 class MetricsTable:
@@ -38,14 +44,14 @@ class MetricsTable:
         fd = os.memfd_create("mta-metrics", os.MFD_CLOEXEC)
         os.ftruncate(fd, table_size(rows))
         table = cls(fd, rows)
-        _HEADER.pack_into(table._memory, 0, _MAGIC, rows, SLOTS)
+        _HEADER.pack_into(table._memory, 0, _MAGIC, rows, SLOTS, os.urandom(16))
         return table
 
     @classmethod
     def attach(cls, fd: int) -> "MetricsTable":
         """The table behind an inherited descriptor. Raises DataError when it is of another version or none at all."""
         header = os.pread(fd, _HEADER.size, 0)
-        magic, rows, slots = _HEADER.unpack(header) if len(header) == _HEADER.size else (b"", 0, 0)
+        magic, rows, slots, _ = _HEADER.unpack(header) if len(header) == _HEADER.size else (b"", 0, 0, b"")
         if magic != _MAGIC or slots != SLOTS or os.fstat(fd).st_size != table_size(rows):
             raise DataError(f"descriptor {fd} is no metrics table of this version: restart the attendant")
         return cls(fd, rows)
@@ -67,10 +73,28 @@ class MetricsTable:
                 retired.add(slot, amount)
         dead.clear()
         self.shares(index).clear()
+        self.presence(index).clear()
 
     def shares(self, index: int) -> Shares:
         """The connections per site, as seen by the process of row ``index``."""
         return Shares(self._memory, _LINE + (self.rows + 1) * _ROW, SITES, self.rows, index)
+
+    @property
+    def secret(self) -> bytes:
+        """With which clients become keys of the two tables below: the same in all processes of this server."""
+        return bytes(_HEADER.unpack_from(self._memory)[3])
+
+    def rates(self) -> Rates:
+        """What clients do over all workers, and how fast."""
+        return Rates(self._memory, self._behind_shares(), RATE_SETS)
+
+    def presence(self, index: int) -> Presence:
+        """The connections per client, as seen by the process of row ``index``."""
+        offset = self._behind_shares() + rates_size(RATE_SETS)
+        return Presence(self._memory, offset, CLIENTS, self.rows, index)
+
+    def _behind_shares(self) -> int:
+        return _LINE + (self.rows + 1) * _ROW + shares_size(SITES, self.rows)
 
     def snapshots(self) -> list[list[int]]:
         """All rows, the retired one last."""
@@ -87,8 +111,9 @@ class MetricsTable:
 
 
 def table_size(rows: int) -> int:
-    """Octets of a table with so many rows: a header line, the rows, the retired row, the shares."""
-    return _LINE + (rows + 1) * _ROW + shares_size(SITES, rows)
+    """Octets of a table with so many rows: a header line, the rows, the retired row, the shares, the clients."""
+    shares = shares_size(SITES, rows)
+    return _LINE + (rows + 1) * _ROW + shares + rates_size(RATE_SETS) + presence_size(CLIENTS, rows)
 
 
 def _growing() -> list[int]:

@@ -52,32 +52,46 @@ def taken_from(transport: asyncio.Transport) -> socket.socket:
     return taken
 
 
+def peer_of(transport: asyncio.BaseTransport) -> tuple[str, int]:
+    """Address and port of the other end; "unix" on a unix socket."""
+    peer = transport.get_extra_info("peername")
+    return (peer[0], peer[1]) if isinstance(peer, tuple) else ("unix", 0)
+
+
 class ServerConnection(asyncio.Protocol):
     """One connection. ``opened(connection, peer)`` makes the session, or gives a last word for who is not let in.
 
     ``leaving``: our last word is said. Reading stops for one of three reasons, and goes on when none is left: the
     client does not read (``_full``), the spool is behind (``_stalled``), or a decision is pending on much input.
-    ``tls``: what TLS is made with, when the session asks for it or, implicit, before its first word.
+    ``tls``: what TLS is made with, when the session asks for it or, implicit, before its first word. ``peer``: the
+    client, where it is another than the socket's other end (behind a proxy).
+    ``on_mistakes(before, now)``: told of a read's refusals; gives the seconds by which its replies are to be late.
     """
 
     __slots__ = (
         "_closed",
         "_deadlines",
         "_due",
+        "_end_due",
         "_ended",
         "_full",
         "_handshake",
         "_held",
         "_login_due",
+        "_mired",
+        "_mistakes",
         "_opened",
+        "_peer",
         "_progress",
         "_seen",
         "_stalled",
         "_tls",
         "_wheel",
+        "_withheld",
         "bucket",
         "gone",
         "leaving",
+        "on_mistakes",
         "session",
         "transport",
     )
@@ -89,7 +103,9 @@ class ServerConnection(asyncio.Protocol):
         wheel: Wheel,
         deadlines: Deadlines,
         tls: Tls | None = None,
+        peer: tuple[str, int] | None = None,
     ) -> None:
+        self._peer = peer
         self._opened = opened
         self._closed = closed
         self._wheel = wheel
@@ -103,6 +119,11 @@ class ServerConnection(asyncio.Protocol):
         self._full = False
         self._stalled = False
         self._ended = False
+        self._withheld = False
+        self._mired = False
+        self._mistakes = 0
+        self._end_due = math.inf
+        self.on_mistakes: Callable[[int, int], float] | None = None
         self.bucket = 0
         self.gone = False
         self.leaving = False
@@ -111,9 +132,7 @@ class ServerConnection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.Transport, transport)  # uvloop's is none by inheritance
-        peer = transport.get_extra_info("peername")
-        address = (peer[0], peer[1]) if isinstance(peer, tuple) else ("unix", 0)
-        session = self._opened(self, address)
+        session = self._opened(self, self._peer or peer_of(self.transport))
         implicit = self._tls is not None and self._tls.implicit
         if isinstance(session, bytes):
             self.gone = True
@@ -131,7 +150,8 @@ class ServerConnection(asyncio.Protocol):
         if implicit:
             self._handshake = asyncio.get_running_loop().create_task(self._shake_hands(taken_from(self.transport)))
             return
-        session.greet()
+        if not self._withheld:
+            session.greet()
         self.pump()
 
     def data_received(self, data: bytes) -> None:
@@ -152,7 +172,7 @@ class ServerConnection(asyncio.Protocol):
         if self.gone or self.leaving or not self.transport.can_write_eof():
             return False  # under TLS nothing can be said any more: the loop closes
         self._ended = True
-        return self.session.pending or self.session.choked
+        return self.session.pending or self.session.choked or self._mired
 
     def connection_lost(self, exc: Exception | None) -> None:
         if not self.gone:
@@ -166,9 +186,11 @@ class ServerConnection(asyncio.Protocol):
     def pump(self) -> None:
         """Writes what the session has to say, and lets it go on as far as the client reads; called by whoever settled
         its decision."""
-        if self.gone or self.leaving or self._handshake is not None:
+        if self.gone or self.leaving or self._mired or self._handshake is not None:
             return
         session = self.session
+        if self.on_mistakes is not None and session.mistakes != self._mistakes and self._mire(self.on_mistakes):
+            return
         rounds = ROUNDS
         while True:
             output = session.take_output()
@@ -189,13 +211,60 @@ class ServerConnection(asyncio.Protocol):
         if self._ended and not session.pending and not session.choked:
             self._leave(linger=False)
             return
-        held = self._full or self._stalled or session.buffered > INPUT_HIGH
+        self._hold(held=self._full or self._stalled or session.buffered > INPUT_HIGH)
+
+    def _hold(self, *, held: bool) -> None:
+        """Reads from the client, or does not."""
         if held != self._held:
             self._held = held
             if held:
                 self.transport.pause_reading()
             else:
                 self.transport.resume_reading()
+
+    def _mire(self, on_mistakes: Callable[[int, int], float]) -> bool:
+        """The client has made mistakes: nothing is said to it or read from it for a while. False: it need not wait."""
+        before, self._mistakes = self._mistakes, self.session.mistakes
+        delay = on_mistakes(before, self._mistakes) if before < self._mistakes else 0.0
+        if not delay or self.gone or self.leaving:
+            return self.gone or self.leaving
+        self._mired = True
+        self._hold(held=True)
+        asyncio.get_running_loop().call_later(delay, self._release_mired)
+        return True
+
+    def _release_mired(self) -> None:
+        self._mired = False
+        self.pump()
+
+    def withhold(self) -> None:
+        """From inside ``opened``: no greeting before ``welcome``. Who speaks before it is refused by the session."""
+        self._withheld = True
+
+    def welcome(self) -> None:
+        """The greeting may be said now. Harmless after the connection is gone."""
+        if not self._withheld or self.gone or self.leaving:
+            return
+        self._withheld = False
+        if self._handshake is None:
+            self.session.greet()
+            self.pump()
+
+    def hurry(self, deadlines: Deadlines) -> None:
+        """Other limits from now on; what is left of a longer one is cut."""
+        self._deadlines = deadlines
+        if self._due and not self.gone and not self.leaving:
+            now = asyncio.get_running_loop().time()
+            self._due = min(self._due, now + (deadlines.content if self.session.in_content else deadlines.command))
+            self._wheel.watch(self, now)
+
+    def end_by(self, seconds: float) -> None:
+        """The whole session ends so many seconds from now unless ``stay`` is said, however busy the client is."""
+        self._end_due = asyncio.get_running_loop().time() + seconds
+
+    def stay(self) -> None:
+        """Takes ``end_by`` back."""
+        self._end_due = math.inf
 
     def answer(self, reply: bytes | None) -> None:
         """Settles the pending decision of the session. Harmless after the connection is gone."""
@@ -263,7 +332,7 @@ class ServerConnection(asyncio.Protocol):
         """Raises OSError."""
         loop = asyncio.get_running_loop()
         assert self._tls is not None
-        context, _, timeout = self._tls
+        context, timeout = self._tls.context, self._tls.handshake
         if taken is None:
             return await loop.start_tls(self.transport, door, context, server_side=True, ssl_handshake_timeout=timeout)
         made = await loop.connect_accepted_socket(lambda: door, taken, ssl=context, ssl_handshake_timeout=timeout)
@@ -276,7 +345,7 @@ class ServerConnection(asyncio.Protocol):
         secured.set_protocol(self)
         if self.session.wants_tls:
             self.session.tls_started()
-        else:
+        elif not self._withheld:
             self.session.greet()
         self.session.feed(b"".join(door.early))
         self.pump()
@@ -329,7 +398,7 @@ class ServerConnection(asyncio.Protocol):
         elif session.in_content:
             self._due = min(self._due + (arrived - self._seen) / self._deadlines.rate, now + allowed)
         self._seen = arrived
-        due = self._due if session.admitted else min(self._due, self._login_due)
+        due = min(self._due, self._end_due if session.admitted else min(self._end_due, self._login_due))
         if now < due or session.pending or self._stalled:
             # Progress is noticed only here, so look often enough for the deadline to be at most an eighth late.
             return max(min(due, now + allowed / 8), now + 1.0)

@@ -1,39 +1,162 @@
-"""TLS of listeners: the context from its files, and what a handshake came to.
+"""TLS of listeners: the contexts from their files, read again when these change, and what a handshake came to.
 
-Owns: which versions and options are allowed (TLS 1.2 and later, no compression, no renegotiation). Never does:
-handshakes; ``mta.net.server`` has the connection. Thread-safe.
+Owns: which versions and options are allowed (TLS 1.2 and later, no compression, no renegotiation), which certificate a
+client is shown, and that a broken new file does not take the place of a good old one. Tickets for resumption are
+OpenSSL's, made under keys of one context in one process; they bring back keys and a client's certificate, never a
+login. Never does: handshakes; ``mta.net.server`` has the connection. Loop thread only, but for ``server_context``.
 """
 
 import asyncio
+import logging
+import os
 import ssl
+from collections.abc import Iterable
+from datetime import datetime
 from pathlib import Path
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
+from mta.clock import Clock, SystemClock
+from mta.config.sections import Listener
 from mta.errors import ConfigError
+
+_log = logging.getLogger("mta.tls")
 
 #: Seconds that a handshake may take.
 HANDSHAKE = 30.0
+#: Seconds for which a look at the files holds.
+LOOK_EVERY: Final = 1.0
+
+
+class Leaf(NamedTuple):
+    """What we ask of our own certificate. ``names``: lower case, "*." in front of a wildcard's. ``end_point``: channel
+    binding tls-server-end-point (RFC 5929); b"": it is not defined."""
+
+    names: tuple[str, ...]
+    end_point: bytes
+    not_before: datetime
+    not_after: datetime
+
+
+class ServerContext(ssl.SSLContext):
+    """A context that knows its certificate."""
+
+    leaf: Leaf
+
+
+class Files(NamedTuple):
+    """PEM: the chain in order; the key may be in the same file (None)."""
+
+    certificate: Path
+    private_key: Path | None = None
+
+
+class Certificates:
+    """The certificates of one listener. ``files``: the first is shown to who asks for no name, or for an unknown one.
+    ``client_ca``: who has signed clients' certificates. Raises ConfigError."""
+
+    def __init__(self, files: Iterable[Files], client_ca: Path | None = None, clock: Clock | None = None) -> None:
+        self._files = tuple(files)
+        self._client_ca = client_ca
+        self._clock = clock or SystemClock()
+        self._stamp = self._stamp_now()
+        self._contexts = self._load()
+        self._look_at = self._clock.monotonic() + LOOK_EVERY
+
+    def context(self) -> ServerContext:
+        """What the next handshake is made with. Looks at the files at most once a second."""
+        now = self._clock.monotonic()
+        if now >= self._look_at:
+            self._look_at = now + LOOK_EVERY
+            stamp = self._stamp_now()
+            if stamp != self._stamp:
+                self._stamp = stamp
+                self._load_again()
+        return self._contexts[0]
+
+    @property
+    def contexts(self) -> tuple[ServerContext, ...]:
+        """One per certificate, in the order of the files."""
+        return self._contexts
+
+    def _load_again(self) -> None:
+        try:
+            self._contexts = self._load()
+        except ConfigError as error:
+            _log.error("%s; the certificate that was loaded before stays", "; ".join(error.findings))
+        else:
+            _log.info("%s: loaded anew", self._files[0].certificate)
+
+    def _load(self) -> tuple[ServerContext, ...]:
+        contexts = tuple(server_context(*files) for files in self._files)
+        for context in contexts:
+            if self._client_ca is not None:
+                _ask_clients(context, self._client_ca)
+        if len(contexts) > 1:
+            contexts[0].sni_callback = _Names(contexts).choose
+        return contexts
+
+    def _stamp_now(self) -> tuple[tuple[int, int, int] | None, ...]:
+        paths = [path for files in self._files for path in files if path is not None]
+        return tuple(map(_stamp, [*paths, self._client_ca] if self._client_ca is not None else paths))
+
+
+class _Names:
+    """Name → context; an exact one goes before a wildcard, an earlier certificate before a later one."""
+
+    def __init__(self, contexts: tuple[ServerContext, ...]) -> None:
+        self._by_name: dict[str, ServerContext] = {}
+        for context in contexts:
+            for name in context.leaf.names:
+                self._by_name.setdefault(name, context)
+
+    def choose(self, connection: ssl.SSLObject, name: str | None, _: ssl.SSLContext) -> None:
+        if name is None:
+            return
+        asked = name.lower().rstrip(".")
+        found = self._by_name.get(asked) or self._by_name.get(f"*.{asked.partition('.')[2]}")
+        if found is not None:
+            connection.context = found
 
 
 class Tls(NamedTuple):
-    """How a listener does TLS. ``implicit``: before the first word, instead of when the client asks."""
+    """How a listener does TLS. ``implicit``: before the first word, instead of when the client asks. ``handshake``:
+    seconds for it."""
 
-    context: ssl.SSLContext
+    keys: Certificates | ssl.SSLContext
     implicit: bool = False
     handshake: float = HANDSHAKE
 
+    @property
+    def context(self) -> ssl.SSLContext:
+        """For the next handshake."""
+        return self.keys if isinstance(self.keys, ssl.SSLContext) else self.keys.context()
+
 
 class TlsFacts(NamedTuple):
-    """As events name them: ``TLSv1.3``, ``TLS_AES_256_GCM_SHA384``."""
+    """As events name them: ``TLSv1.3``, ``TLS_AES_256_GCM_SHA384``. ``peer``: the subject of the client's verified
+    certificate, "" without one. ``end_point``: channel binding tls-server-end-point, b"" when there is none."""
 
     version: str
     cipher: str
+    peer: str = ""
+    end_point: bytes = b""
 
 
-def server_context(certificate: Path, private_key: Path | None) -> ssl.SSLContext:
+def tls_of(listener: Listener, clock: Clock | None = None) -> Tls | None:
+    """What a configured listener makes TLS with; None: nothing. Raises ConfigError, which names the files."""
+    if listener.tls == "none" or listener.certificate is None:
+        return None
+    first = Files(listener.certificate, listener.private_key)
+    further = [Files(more.certificate, more.private_key) for more in listener.certificates]
+    return Tls(Certificates([first, *further], listener.client_ca, clock), listener.tls == "implicit")
+
+
+def server_context(certificate: Path, private_key: Path | None) -> ServerContext:
     """``certificate``: PEM, the chain in order; the key may be in the same file (None). Raises ConfigError, which names
     the file and what is wrong with it."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    from mta.net.certificate import read_certificate  # cryptography takes 60 ms and 10 MB: only where it is needed
+
+    context = ServerContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.options |= ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION
     key = private_key or certificate
@@ -41,8 +164,12 @@ def server_context(certificate: Path, private_key: Path | None) -> ssl.SSLContex
         _readable(path)
     try:
         context.load_cert_chain(certificate, private_key, password=lambda: _encrypted(key))
+        leaf = read_certificate(certificate.read_bytes())
     except ssl.SSLError as e:
         raise ConfigError([_complaint(certificate, key, e)]) from e
+    except ValueError as e:
+        raise ConfigError([f"{certificate}: the certificate cannot be read: {e}"]) from e
+    context.leaf = leaf
     return context
 
 
@@ -52,7 +179,34 @@ def facts(transport: asyncio.BaseTransport) -> TlsFacts | None:
     if connection is None:
         return None
     cipher = connection.cipher()
-    return TlsFacts(connection.version() or "", cipher[0] if cipher else "")
+    context = connection.context
+    end_point = context.leaf.end_point if isinstance(context, ServerContext) else b""
+    peer = connection.getpeercert() if context.verify_mode != ssl.CERT_NONE else None
+    return TlsFacts(connection.version() or "", cipher[0] if cipher else "", _subject(peer), end_point)
+
+
+def _subject(peer: dict[str, tuple[tuple[tuple[str, str], ...], ...]] | None) -> str:
+    """``commonName=…, organizationName=…`` in the certificate's order."""
+    parts = [f"{name}={value}" for part in (peer or {}).get("subject", ()) for name, value in part]
+    return ", ".join(parts)
+
+
+def _ask_clients(context: ssl.SSLContext, authority: Path) -> None:
+    _readable(authority)
+    try:
+        context.load_verify_locations(authority)
+    except ssl.SSLError as e:
+        raise ConfigError([f"{authority}: no certificate of an authority in PEM form in there"]) from e
+    context.verify_mode = ssl.CERT_OPTIONAL
+
+
+def _stamp(path: Path) -> tuple[int, int, int] | None:
+    """Changes with the file; None: it is not there."""
+    try:
+        status = os.stat(path)
+    except OSError:
+        return None
+    return status.st_mtime_ns, status.st_ino, status.st_size
 
 
 def _readable(path: Path) -> None:

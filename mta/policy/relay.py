@@ -24,15 +24,7 @@ class RelayPolicy:
 
     def trusts(self, client: str) -> bool:
         """Whether the client may relay to any domain; once per connection. A unix socket's client may ("unix")."""
-        if client == "unix":
-            return True
-        try:
-            address = ip_address(client.partition("%")[0])
-        except ValueError:
-            return False
-        if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
-            address = address.ipv4_mapped
-        return any(address in network for network in self._networks)
+        return client == "unix" or within(client, self._networks)
 
     def admits(self, domain: str, *, trusted: bool, forward_path: str = "") -> bool:
         """Whether a recipient in ``domain`` (lower case, as the session gives it) is accepted from this client.
@@ -44,3 +36,14 @@ class RelayPolicy:
         if _ROUTES_ON.intersection(forward_path.rpartition("@")[0]):
             return False
         return domain in self._domains or bool(self._suffixes and domain.endswith(self._suffixes))
+
+
+def within(client: str, networks: Iterable[IPv4Network | IPv6Network]) -> bool:
+    """Whether an IP address is in one of the networks; IPv4 in its mapped form as well. False for what is none."""
+    try:
+        address = ip_address(client.partition("%")[0])
+    except ValueError:
+        return False
+    if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
+        address = address.ipv4_mapped
+    return any(address in network for network in networks)

@@ -91,6 +91,16 @@ class Resolver:
                 raise DnsTrouble(Reason.TIMEOUT, host)
         return found
 
+    async def listing(self, name: str) -> tuple[str, ...]:
+        """The A records of a name in a list of addresses, whatever network they are in; empty: it is not listed.
+
+        Raises DnsTrouble when DNS cannot say now: what is stale is none of our business."""
+        key = (name, RdataType.A)
+        lookup = self._fresh(key) or await self._look_up(key)
+        if lookup.stale:
+            raise DnsTrouble(Reason.TIMEOUT, name)
+        return tuple(str(record) for record in lookup.answer.records)
+
     def cached_addresses(self, host: str) -> list[str] | None:
         """As :meth:`addresses`, from the cache only; None unless both types are there."""
         lookups = [self._fresh((host, rdtype)) for rdtype in _ADDRESS_TYPES]

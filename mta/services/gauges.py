@@ -4,10 +4,14 @@ Owns: queue depth by state, age of the oldest message, free space, the results o
 spool; every number is a few reads, and held entries are counted up to a bound. Loop thread only.
 """
 
+import os
+import resource
+
 from mta.clock import Clock
 from mta.log import EventLog
 from mta.metrics import layout
 from mta.model.message import HELD, due_key
+from mta.policy.stress import Look
 from mta.routing.cache import Result
 from mta.services.delivery import Delivery
 from mta.services.shard import Shard
@@ -64,3 +68,37 @@ class Gauges:
         """Age of the first message by id, in milliseconds; ids sort by time of arrival."""
         first = shard.spool.messages(0, 1)
         return max(0, self._clock.now_ms() - first[0].arrival) if first else 0
+
+
+class StressGauge:
+    """What stress is measured by. ``connections``: how many there may be; ``memory``: octets that count as full, 0: any
+    is fine."""
+
+    def __init__(self, connections: int, memory: int) -> None:
+        self._connections = connections
+        self._memory = memory
+        self._descriptors = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+
+    def look(self, connections: int, lag: float, commit: float) -> Look:
+        """``lag`` and ``commit``: the worst of the last second. A few reads; for the heartbeat."""
+        memory = anonymous_memory() / self._memory if self._memory else 0.0
+        return Look(connections / self._connections, lag, commit, memory, _descriptors() / self._descriptors)
+
+
+def anonymous_memory() -> int:
+    """Octets of this process that are its own: pages of the spool's file come and go as the kernel likes."""
+    with open("/proc/self/status", "rb") as status:
+        for line in status:
+            if line.startswith(b"RssAnon:"):
+                return int(line.split()[1]) * 1024
+    return 0
+
+
+def _descriptors() -> int:
+    """How many are open, or fewer: the kernel gives the lowest free number. Near the limit there are few gaps."""
+    try:
+        probe = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    os.close(probe)
+    return probe

@@ -20,9 +20,10 @@ from mta.ldap.book import Book
 from mta.ldap.search import Limits
 from mta.ldap.session import Begins, LdapSession, Login, Settings
 from mta.metrics.layout import ACCEPTED_IN, CONNECTIONS_IN, LDAP_SEARCHES
+from mta.net import tls as contexts
 from mta.net.deadlines import Wheel
 from mta.net.ldap import LdapConnection, Shared, Turns
-from mta.net.tls import Tls, server_context
+from mta.net.tls import Tls
 from mta.services import login as logins
 from mta_ext.counters import Counters
 
@@ -49,11 +50,8 @@ _CODES: Final[Mapping[logins.Status, tuple[int, str]]] = {
 
 def tls_of(config: Config) -> dict[int, Tls]:
     """What the LDAP listeners of the configuration make TLS with. Raises ConfigError."""
-    return {
-        index: Tls(server_context(listener.certificate, listener.private_key), listener.tls == "implicit")
-        for index, listener in enumerate(config.listener)
-        if listener.protocol == "ldap" and listener.tls != "none" and listener.certificate is not None
-    }
+    made = {i: contexts.tls_of(each) for i, each in enumerate(config.listener) if each.protocol == "ldap"}
+    return {index: tls for index, tls in made.items() if tls is not None}
 
 
 class LdapService:

@@ -25,6 +25,7 @@ from mta.services.connections import Connections
 from mta.store.protocol import ContentStream, Copy, Delivery, Outcome, QuotaExceeded, Store, StoreFull
 from mta_ext.content import Content
 from mta_ext.counters import Counters
+from mta_ext.envelope import MailParameters, RcptParameters
 from mta_ext.session import PENDING, _Pending
 from mta_ext.smtp_server import SmtpServerSession
 
@@ -207,7 +208,9 @@ class LmtpSession:
     def on_hello(self, verb: str, name: str) -> bytes | _Pending | None:
         return None
 
-    def on_mail(self, reverse_path: str, domain: str, size: int, eight_bit: bool) -> bytes | _Pending | None:
+    def on_mail(
+        self, reverse_path: str, domain: str, size: int, eight_bit: bool, parameters: MailParameters | None
+    ) -> bytes | _Pending | None:
         if self._lmtp.refusal is not None:
             return self._lmtp.refusal  # the session closes after a 421
         self._reverse_path = reverse_path
@@ -216,7 +219,7 @@ class LmtpSession:
         self._began = self._lmtp.clock.monotonic()
         return None
 
-    def on_rcpt(self, forward_path: str, domain: str) -> bytes | _Pending | None:
+    def on_rcpt(self, forward_path: str, domain: str, parameters: RcptParameters | None) -> bytes | _Pending | None:
         try:
             mailboxes = self._lmtp.mailboxes(forward_path, domain)
             refusal = self._refusal(mailboxes)

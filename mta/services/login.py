@@ -17,7 +17,7 @@ import hmac
 import logging
 import os
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final, Literal, NamedTuple
 
@@ -26,9 +26,11 @@ from mta.config import Config
 from mta.directory.addresses import fold
 from mta.directory.passwords import SCRAM_ITERATIONS, SCRAM_SALT, verify
 from mta.directory.protocol import Credentials, Directory, DirectoryUnreadable, Person, ScramKeys
+from mta.errors import MtaError
 from mta.policy import sasl
 from mta.policy.failures import Failures, client_of
-from mta.policy.sasl import Attempt, Challenge, Proved
+from mta.policy.sasl import Attempt, Challenge, Proved, Token
+from mta.services.tokens import Claim, Verifier, load_verifier, verified
 
 _log = logging.getLogger("mta.login")
 
@@ -39,8 +41,16 @@ WAITING_LIMIT: Final = 1_024
 REMEMBERED_LIMIT: Final = 20_000
 #: Characters of a name; a longer one is nobody's.
 USER_LIMIT: Final = 320
-#: In the order in which they are offered.
+#: In the order in which they are offered; ``Logins.mechanisms`` has those that need more.
 MECHANISMS: Final = ("SCRAM-SHA-256", "PLAIN", "LOGIN")
+#: Where the configuration has a verifier of tokens.
+TOKEN_MECHANISMS: Final = ("OAUTHBEARER", "XOAUTH2")
+_MADE: Final[Mapping[str, Callable[[], sasl.Mechanism]]] = {
+    "PLAIN": sasl.Plain,
+    "LOGIN": sasl.Login,
+    "OAUTHBEARER": sasl.Bearer,
+    "XOAUTH2": sasl.XOAuth2,
+}
 #: Octets of our half of a SCRAM nonce, before it is written in hexadecimal.
 _NONCE: Final = 18
 
@@ -102,6 +112,8 @@ class Logins:
         self._remembered = _Remembered(config.login.remember)
         self._late: dict[Check, asyncio.TimerHandle] = {}
         self._stopped = False
+        self._verifier: Verifier | None = load_verifier(config.login.token_verifier)
+        self._verifying: set[asyncio.Task[None]] = set()
         self.counts: dict[Status, int] = {"ok": 0, "wrong": 0, "unavailable": 0, "busy": 0}
 
     def check(self, user: str, password: str, client: str, done: Done) -> Check:
@@ -131,18 +143,22 @@ class Logins:
             self._in_line(check, False)
         return check
 
-    def exchange(self, mechanism: str, client: str) -> "Exchange | None":
-        """A SASL exchange with a client; None for a mechanism that is none of ``MECHANISMS``."""
-        made: sasl.Mechanism
-        if mechanism == "SCRAM-SHA-256":
-            made = sasl.Scram(self._keys_of, os.urandom(_NONCE).hex(), self._fake_keys)
-        elif mechanism == "PLAIN":
-            made = sasl.Plain()
-        elif mechanism == "LOGIN":
-            made = sasl.Login()
-        else:
+    def mechanisms(self, bindings: Mapping[str, bytes] | None = None) -> tuple[str, ...]:
+        """What can be offered to a client, the best first. ``bindings``: octets of channel bindings, by name."""
+        plus = ("SCRAM-SHA-256-PLUS",) if bindings else ()
+        return plus + MECHANISMS + (TOKEN_MECHANISMS if self._verifier is not None else ())
+
+    def exchange(self, mechanism: str, client: str, bindings: Mapping[str, bytes] | None = None) -> "Exchange | None":
+        """A SASL exchange with a client; None for a mechanism that is none of ``mechanisms(bindings)``."""
+        if mechanism not in self.mechanisms(bindings):
             return None
-        return Exchange(self, made, client)
+        made: sasl.Mechanism
+        if mechanism.startswith("SCRAM"):
+            plus = mechanism.endswith("-PLUS")
+            made = sasl.Scram(self._keys_of, os.urandom(_NONCE).hex(), self._fake_keys, bindings, plus=plus)
+        else:
+            made = _MADE[mechanism]()
+        return Exchange(self, made, client, mechanism)
 
     def stop(self) -> None:
         """Who waits is told "unavailable"; nothing new is taken."""
@@ -152,6 +168,8 @@ class Logins:
         for check in [*self._late, *self._turns.clear()]:
             self._answer(check, _UNAVAILABLE)
         self._late.clear()
+        for task in self._verifying:
+            task.cancel()
         self._threads.shutdown(wait=False, cancel_futures=True)
 
     # What an exchange asks
@@ -164,6 +182,42 @@ class Logins:
             return self._at_once(Check("", "", _WRONG, None, done), _UNAVAILABLE)
         login = Login("ok", person.id, person.address) if person is not None else _WRONG
         return self._after_delay(Check(client_of(client), "", login, credentials, done), login)
+
+    def shown(self, claim: Claim, done: Done) -> Check:
+        """A client shows a token; the hook of the configuration says whose it is."""
+        key = client_of(claim.client)
+        check = Check(key, "", _WRONG, None, done)
+        if self._stopped or self._verifier is None:
+            return self._at_once(check, _UNAVAILABLE)
+        if not self._turns.room(key):
+            return self._at_once(check, _BUSY)
+        self._turns.enter(check)
+        task = self._loop.create_task(self._verify(check, claim, self._verifier))
+        self._verifying.add(task)
+        task.add_done_callback(self._verifying.discard)
+        return check
+
+    async def _verify(self, check: Check, claim: Claim, verifier: Verifier) -> None:
+        login = _UNAVAILABLE
+        try:
+            login = self._owner(claim, await verified(verifier, claim))
+        except MtaError as error:
+            _log.error("login: %s", error)
+        finally:
+            self._turns.leave(check)
+            if self._stopped:
+                self._answer(check, login)
+        if login.status == "wrong":
+            self.failed("a token that is not good", claim.client, check.answer)
+        elif not self._stopped:
+            self._after_delay(check, login)
+
+    def _owner(self, claim: Claim, address: str | None) -> Login:
+        """Whose token it is; nobody's when the client says that it is somebody else. Raises DirectoryUnreadable."""
+        person = self._find(address)[0] if address else None
+        if person is None or (claim.user and self._find(claim.user)[0] != person):
+            return _WRONG
+        return Login("ok", person.id, person.address)
 
     def failed(self, reason: str, client: str, done: Done) -> Check:
         """An exchange came to nothing; counts as a wrong password."""
@@ -258,7 +312,8 @@ class Logins:
 class Exchange:
     """One SASL exchange. Loop thread only."""
 
-    def __init__(self, logins: Logins, mechanism: sasl.Mechanism, client: str) -> None:
+    def __init__(self, logins: Logins, mechanism: sasl.Mechanism, client: str, name: str) -> None:
+        self._name = name
         self._logins = logins
         self._mechanism = mechanism
         self._client = client
@@ -277,6 +332,8 @@ class Exchange:
             return self._logins.check(step.user, step.password, self._client, done)
         if isinstance(step, Proved):
             return self._logins.proved(step.user, self._client, done)
+        if isinstance(step, Token):
+            return self._logins.shown(Claim(self._name, step.user, step.token, self._client), done)
         return self._logins.failed(step.reason, self._client, done)
 
 

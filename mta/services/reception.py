@@ -19,10 +19,13 @@ from mta.net.server import ServerConnection
 from mta.policy.relay import RelayPolicy
 from mta.queue.scheduler import Scheduler
 from mta.services.enqueue import enqueue
+from mta.services.guard import Guard
 from mta.services.local import NO_LOCAL_MAIL, LocalMail
+from mta.services.visitor import Visitor
 from mta.spool.protocol import ContentStream, Spool, SpoolFull, Ticket
 from mta_ext.content import Content
 from mta_ext.counters import Counters
+from mta_ext.envelope import MailParameters, RcptParameters
 from mta_ext.headers import field_value
 from mta_ext.session import PENDING, _Pending
 from mta_ext.smtp_server import SmtpServerSession
@@ -73,8 +76,10 @@ class Reception:
         counters: Counters,
         clock: Clock,
         local: LocalMail = NO_LOCAL_MAIL,
+        guard: Guard | None = None,
     ) -> None:
         self.settings = settings
+        self.guard = guard
         self.relay = relay
         self.local = local
         self.spool = spool
@@ -98,11 +103,7 @@ class Reception:
             return self.refusal
         if len(self.sessions) >= settings.connections or self.clients[address] >= settings.connections_per_client:
             return TOO_MANY
-        self.clients[address] += 1
-        self.counters.add(CONNECTIONS_IN, 1)
-        self.counters.add(ACCEPTED_IN, 1)
         handler = ReceptionSession(self, connection, address)
-        self.sessions[connection] = handler
         handler.session = SmtpServerSession(
             handler,
             settings.hostname,
@@ -114,11 +115,21 @@ class Reception:
             errors=settings.errors,
             hops=settings.hops,
         )
+        if self.guard is not None:
+            refusal = self.guard.enter(connection, handler, len(self.sessions) / settings.connections)
+            if refusal is not None:
+                return refusal
+        self.clients[address] += 1
+        self.counters.add(CONNECTIONS_IN, 1)
+        self.counters.add(ACCEPTED_IN, 1)
+        self.sessions[connection] = handler
         return handler.session
 
     def closed(self, connection: ServerConnection) -> None:
         handler = self.sessions.pop(connection, None)
         if handler is not None:
+            if handler.visitor is not None:
+                handler.visitor.left()
             self.counters.add(CONNECTIONS_IN, -1)
             left = self.clients[handler.address] - 1
             if left:
@@ -168,9 +179,11 @@ class ReceptionSession:
         "_stream",
         "_trace_id",
         "_transactions",
-        "_trusted",
+        "added",
         "address",
         "session",
+        "trusted",
+        "visitor",
     )
 
     def __init__(self, reception: Reception, connection: ServerConnection, address: str) -> None:
@@ -178,7 +191,11 @@ class ReceptionSession:
         self._connection = connection
         self.address = address
         self.session: SmtpServerSession
-        self._trusted: bool = reception.relay.trusts(address)
+        #: What policy asks and counts about this client; None: nothing.
+        self.visitor: Visitor | None = None
+        #: Fields that hooks want at the top of the open transaction's message.
+        self.added = b""
+        self.trusted: bool = reception.relay.trusts(address)
         self._label = ""
         self._message_id = b""
         self._transactions = 0
@@ -197,20 +214,26 @@ class ReceptionSession:
         return self._label
 
     def on_hello(self, verb: str, name: str) -> bytes | _Pending | None:
-        return None
+        return self.visitor.hello(verb, name) if self.visitor is not None else None
 
-    def on_mail(self, reverse_path: str, domain: str, size: int, eight_bit: bool) -> bytes | _Pending | None:
+    def on_mail(
+        self, reverse_path: str, domain: str, size: int, eight_bit: bool, parameters: MailParameters | None
+    ) -> bytes | _Pending | None:
         reception = self._reception
         refusal = reception.refusal_now()
         if refusal is not None:
             return refusal  # the session closes after a 421
+        if self.visitor is not None:
+            verdict = self.visitor.mail(reverse_path, domain, size, eight_bit, parameters)
+            if verdict is not None:
+                return verdict
         self._reverse_path = reverse_path
         self._eight_bit = eight_bit
         self._recipients = []
         self._began = reception.clock.monotonic()
         return None
 
-    def on_rcpt(self, forward_path: str, domain: str) -> bytes | _Pending | None:
+    def on_rcpt(self, forward_path: str, domain: str, parameters: RcptParameters | None) -> bytes | _Pending | None:
         local = self._reception.local
         if "@" not in forward_path:  # postmaster, the only one who may come without a domain
             forward_path = local.postmaster or f"{forward_path}@{domain}"
@@ -218,13 +241,28 @@ class ReceptionSession:
         refusal = None
         if domain in local.domains:
             refusal = local.refusal(forward_path)
-        elif not self._trusted and not self._reception.relay.admits(domain, trusted=False, forward_path=forward_path):
+        elif not self.trusted and not self._reception.relay.admits(domain, trusted=False, forward_path=forward_path):
             refusal = NO_RELAY
         if refusal is not None:
             self._rejected(forward_path, refusal, "RCPT")
             return refusal
+        if self.visitor is not None:
+            verdict = self.visitor.rcpt(forward_path, domain, parameters)
+            if verdict is not None:
+                return verdict
         self._recipients.append(Recipient(forward_path, domain))
         return None
+
+    # What policy does to the open transaction.
+
+    @property
+    def recipients(self) -> tuple[str, ...]:
+        return tuple(recipient.forward_path for recipient in self._recipients)
+
+    def redirect(self, address: str, *, all_of_them: bool) -> None:
+        """Takes a recipient that nobody asked for, in place of all others or beside them."""
+        recipient = Recipient(address, address.rpartition("@")[2].lower())
+        self._recipients = [recipient] if all_of_them else [*self._recipients, recipient]
 
     def on_data(self) -> bytes | _Pending | None:
         return None
@@ -244,6 +282,10 @@ class ReceptionSession:
 
     def on_content(self, content: Content) -> bytes | _Pending | None:
         """An acceptable message is complete: to the spool with it. The reply comes from ``_settled``."""
+        if self.visitor is not None:
+            verdict = self.visitor.content(content)
+            if verdict is not None:
+                return verdict
         reception = self._reception
         now = reception.clock.now_ms()
         stream = self._stream
@@ -309,7 +351,7 @@ class ReceptionSession:
     def _trace(self, spool_id: int, now: int) -> bytes:
         session = self.session
         recipients = self._recipients
-        return received_field(
+        field = received_field(
             session.hello_name,
             self.address,
             self._reception.settings.hostname,
@@ -318,6 +360,7 @@ class ReceptionSession:
             recipients[0].forward_path if len(recipients) == 1 else None,
             now,
         )
+        return field + self.added
 
     def _log_reception(self, message: Message, text: str, took: float) -> None:
         events = self._reception.events

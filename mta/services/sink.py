@@ -15,6 +15,7 @@ from mta.net.deadlines import Wheel
 from mta.net.server import Deadlines, ServerConnection
 from mta.services.dialogue import Dialogue
 from mta_ext.content import Content
+from mta_ext.envelope import MailParameters, RcptParameters
 from mta_ext.session import _Pending
 from mta_ext.smtp_server import SmtpServerSession
 
@@ -103,11 +104,13 @@ class _Reception:
     def on_hello(self, verb: str, name: str) -> bytes | _Pending | None:
         return None
 
-    def on_mail(self, reverse_path: str, domain: str, size: int, eight_bit: bool) -> bytes | _Pending | None:
+    def on_mail(
+        self, reverse_path: str, domain: str, size: int, eight_bit: bool, parameters: MailParameters | None
+    ) -> bytes | _Pending | None:
         self._reverse_path = reverse_path
         return None
 
-    def on_rcpt(self, forward_path: str, domain: str) -> bytes | _Pending | None:
+    def on_rcpt(self, forward_path: str, domain: str, parameters: RcptParameters | None) -> bytes | _Pending | None:
         known = self._sink.recipients
         if known is not None and forward_path.lower() not in known:
             return UNKNOWN

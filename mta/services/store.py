@@ -33,7 +33,7 @@ from mta.metrics.layout import (
 from mta.model.spoolid import IdSource
 from mta.net.deadlines import Wheel
 from mta.net.server import Deadlines, ServerConnection
-from mta.net.tls import Tls, server_context
+from mta.net.tls import tls_of
 from mta.policy.relay import RelayPolicy
 from mta.services import lmtp, pop3
 from mta.services.lmtp import Lmtp, LmtpSettings
@@ -185,9 +185,7 @@ class StoreService:
         deadlines = Deadlines(
             settings.idle_timeout, limits.content_timeout, limits.minimum_rate, settings.login_timeout
         )
-        tls = None
-        if listener.certificate is not None:
-            tls = Tls(server_context(listener.certificate, listener.private_key), listener.tls == "implicit")
+        tls = tls_of(listener, self._clock)
         opened = drops.listener(access_of(listener))
         return lambda: ServerConnection(opened, drops.closed, self._wheel, deadlines, tls)
 

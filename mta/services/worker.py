@@ -16,7 +16,6 @@ from pathlib import Path
 from mta.clock import SystemClock
 from mta.config import Config
 from mta.errors import UnavailableError
-from mta.log import EventLog
 from mta.metrics import MetricsTable
 from mta.metrics.layout import (
     COMMIT_MESSAGES,
@@ -37,7 +36,9 @@ from mta.routing.router import Router
 from mta.routing.routes import Routes
 from mta.services.control import ControlChannel
 from mta.services.delivery import TICK, Delivery, DeliverySettings
-from mta.services.gauges import Gauges
+from mta.services.gauges import Gauges, StressGauge
+from mta.services.guard import make_guard
+from mta.services.hooking import events_for, load_hooks
 from mta.services.local import NO_LOCAL_MAIL, LocalMail, routes
 from mta.services.naming import own_addresses, own_names
 from mta.services.process import DRAIN_SHARE, HEARTBEAT, Orders, main, watch_loop, with_probe
@@ -71,14 +72,17 @@ class Worker:
         self._done = asyncio.Event()
         self._clock = SystemClock()
         table = MetricsTable.attach(orders.metrics_fd)
+        self._table = table
         self._counters = table.row(orders.row)
+        self._hooks = load_hooks(config)
         self._shares = table.shares(orders.row)
-        self._events = EventLog(config.log.events, rotate_size=config.log.rotate_size, keep=config.log.keep)
+        self._events = events_for(config, self._hooks)
         self._bound = [sock for _, sock in orders.sockets()]
         self._servers: list[asyncio.AbstractServer] = []
         self._shards: list[Shard] = []
         self._draining = False
         self._lag = 0.0
+        self._slowest = 0.0
         self._beats = 0
         self._auditing: asyncio.Task[None] | None = None
 
@@ -142,9 +146,22 @@ class Worker:
             connections_within(-(-limits.connections // config.workers)),
             limits.connections_per_client,
         )
+        self._deadlines = Deadlines(limits.command_timeout, limits.content_timeout, limits.minimum_rate)
+        self._guard = make_guard(
+            config,
+            self._deadlines,
+            self._table,
+            orders.row,
+            self._events,
+            self._counters,
+            clock,
+            self._resolver,
+            self._hooks,
+        )
+        self._stress = StressGauge(settings.connections, config.policy.stress_memory)
         relay = RelayPolicy(config.relay.networks, config.relay.domains)
         self._reception = Reception(
-            settings, relay, own.spool, own.scheduler, own.ids, self._events, self._counters, clock, local
+            settings, relay, own.spool, own.scheduler, own.ids, self._events, self._counters, clock, local, self._guard
         )
 
     def _local_mail(self) -> LocalMail:
@@ -189,8 +206,7 @@ class Worker:
 
     async def _listen(self) -> None:
         loop = asyncio.get_running_loop()
-        limits = self._config.limits
-        deadlines = Deadlines(limits.command_timeout, limits.content_timeout, limits.minimum_rate)
+        deadlines = self._deadlines
         reception = self._reception
 
         def make() -> ServerConnection:
@@ -217,6 +233,7 @@ class Worker:
 
     def _committed(self, seconds: float, messages: int) -> None:
         counters = self._counters
+        self._slowest = max(self._slowest, seconds)
         counters.observe(COMMIT_SECONDS, COMMIT_SECONDS_HANDLE, seconds)
         counters.observe(COMMIT_MESSAGES, COMMIT_MESSAGES_HANDLE, messages)
 
@@ -231,6 +248,8 @@ class Worker:
             "heartbeat", lag=round(self._lag, 4), queued=live, connections=len(self._reception.sessions)
         )
         self._gauges.update()
+        self._guard.look(self._stress.look(len(self._reception.sessions), self._lag, self._slowest))
+        self._slowest = 0.0
         self._beats += 1
         if self._beats % AUDIT_EVERY == 0 and self._gauges.outstanding <= AUDIT_UP_TO:
             self._auditing = loop.create_task(self._audit())
@@ -298,6 +317,8 @@ class Worker:
         self._delivery.abort()
         await self._delivery.router.close()
         await self._resolver.close()
+        if self._hooks is not None:
+            await self._hooks.close()
         for shard in self._shards:
             await shard.stop()
         self._events.close()

@@ -8,7 +8,9 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Any
 
+from mta.config.units import Network
 from mta.net.deadlines import Wheel
+from mta.net.proxied import Proxies
 from mta.net.server import Deadlines, ServerConnection
 from mta.net.tls import Tls
 from mta_ext.pop3_server import Pop3ServerSession
@@ -18,15 +20,18 @@ PATIENT = Deadlines(600.0, 600.0, 1.0, 60.0)
 
 
 class Pop3Listener:
-    """``async with Pop3Listener(tls) as listener``. ``turned_away``: the reply to new connections, while it is set."""
+    """``async with Pop3Listener(tls) as listener``. ``networks``: proxies' (PROXY protocol).
+    ``peers``: the clients' addresses. ``turned_away``: the reply to new connections, while it is set."""
 
     def __init__(
         self,
         tls: Tls | None = None,
         make: Callable[[], Pop3Handler] = Pop3Handler,
         deadlines: Deadlines = PATIENT,
+        networks: tuple[Network, ...] | None = None,
         **options: Any,
     ) -> None:
+        self.networks = networks
         self.tls = tls
         self.make = make
         self.deadlines = deadlines
@@ -34,6 +39,7 @@ class Pop3Listener:
         self.turned_away: bytes | None = None
         self.connections: list[ServerConnection] = []
         self.handlers: list[Pop3Handler] = []
+        self.peers: list[tuple[str, int]] = []
         self.closed = 0
         self._changed = asyncio.Event()
 
@@ -41,9 +47,13 @@ class Pop3Listener:
         loop = asyncio.get_running_loop()
         self.wheel = Wheel(loop)
         self.wheel.start()
-        self._server = await loop.create_server(
-            lambda: ServerConnection(self._opened, self._closed, self.wheel, self.deadlines, self.tls), "127.0.0.1", 0
-        )
+
+        def make(peer: tuple[str, int] | None = None) -> ServerConnection:
+            return ServerConnection(self._opened, self._closed, self.wheel, self.deadlines, self.tls, peer)
+
+        self.proxies = Proxies(self.networks or (), make, deadline=0.5)
+        door = make if self.networks is None else self.proxies.door
+        self._server = await loop.create_server(door, "127.0.0.1", 0)
         self.port: int = self._server.sockets[0].getsockname()[1]
         return self
 
@@ -51,6 +61,7 @@ class Pop3Listener:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._server.close()
+        self.proxies.close()
         for connection in self.connections:
             if not connection.gone:
                 connection.transport.abort()
@@ -64,6 +75,7 @@ class Pop3Listener:
         implicit = self.tls is not None and self.tls.implicit
         handler.session = Pop3ServerSession(handler, "hermes.example", secure=implicit, **self.options)
         self.connections.append(connection)
+        self.peers.append(peer)
         self.handlers.append(handler)
         self._changed.set()
         return handler.session

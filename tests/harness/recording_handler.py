@@ -11,6 +11,7 @@ from typing import Any
 
 from mta_ext.content import Content
 from mta_ext.deciding import Verdict
+from mta_ext.envelope import MailParameters, RcptParameters
 from mta_ext.session import PENDING
 from mta_ext.smtp_server import SmtpServerSession
 
@@ -35,10 +36,12 @@ class PolicyBroke(Exception):
 
 
 class RecordingHandler:
-    """``calls``: names and arguments in order. ``contents``: whole contents, streamed pieces included."""
+    """``calls``: names and arguments in order; ``parameters``: those of MAIL and RCPT, which are in no call.
+    ``contents``: whole contents, streamed pieces included."""
 
     def __init__(self, *, pending: bool = False) -> None:
         self.calls: list[tuple[Any, ...]] = []
+        self.parameters: list[MailParameters | RcptParameters | None] = []
         self.contents: list[bytes] = []
         self.facts: list[dict[str, Any]] = []
         self.errors: list[Exception] = []
@@ -60,12 +63,16 @@ class RecordingHandler:
         self.calls.append(("hello", verb, name))
         return self._verdict(name)
 
-    def on_mail(self, reverse_path: str, domain: str, size: int, eight_bit: bool) -> Verdict:
+    def on_mail(
+        self, reverse_path: str, domain: str, size: int, eight_bit: bool, parameters: MailParameters | None
+    ) -> Verdict:
         self.calls.append(("mail", reverse_path, domain, size, eight_bit))
+        self.parameters.append(parameters)
         return self._verdict(reverse_path)
 
-    def on_rcpt(self, forward_path: str, domain: str) -> Verdict:
+    def on_rcpt(self, forward_path: str, domain: str, parameters: RcptParameters | None) -> Verdict:
         self.calls.append(("rcpt", forward_path, domain))
+        self.parameters.append(parameters)
         self._last = forward_path
         return self._verdict(forward_path)
 
@@ -121,12 +128,14 @@ class LmtpHandler(RecordingHandler):
         super().__init__(pending=pending)
         self.accepted: list[str] = []
 
-    def on_mail(self, reverse_path: str, domain: str, size: int, eight_bit: bool) -> Verdict:
+    def on_mail(
+        self, reverse_path: str, domain: str, size: int, eight_bit: bool, parameters: MailParameters | None
+    ) -> Verdict:
         self.accepted.clear()
-        return super().on_mail(reverse_path, domain, size, eight_bit)
+        return super().on_mail(reverse_path, domain, size, eight_bit, parameters)
 
-    def on_rcpt(self, forward_path: str, domain: str) -> Verdict:
-        verdict = super().on_rcpt(forward_path, domain)
+    def on_rcpt(self, forward_path: str, domain: str, parameters: RcptParameters | None) -> Verdict:
+        verdict = super().on_rcpt(forward_path, domain, parameters)
         if not forward_path.startswith(tuple(REFUSALS)):
             self.accepted.append(forward_path)
         return verdict

@@ -55,6 +55,15 @@ def test_a_record_survives_its_encoding_and_older_records_are_still_read():
     read = msgspec.msgpack.decode(older, type=Message)
     assert read.recipients == [Recipient("r@a", "a")]
     assert read.protocol == "ESMTP"
+    assert (read.smtputf8, read.binary, read.requiretls) == (False, False, False)
+    assert (read.priority, read.deliver_by, read.by_mode, read.submitter) == (0, 0, "", "")
+
+
+def test_what_the_sender_asked_of_every_host_survives_its_encoding():
+    made = message()
+    made.smtputf8 = made.binary = made.requiretls = True
+    made.priority, made.deliver_by, made.by_mode, made.submitter = -9, 1_700_000_000_000, "NT", "i@y"
+    assert msgspec.msgpack.decode(msgspec.msgpack.encode(made), type=Message) == made
 
 
 @pytest.mark.parametrize("state", [s for s in RecipientState if s is not RecipientState.QUEUED])
