@@ -17,7 +17,8 @@ class SmtpClientHandler(Protocol):
     ``take_output`` come ``on_room`` and, when content cannot be read, ``on_trouble``."""
 
     def on_ready(self) -> None:
-        """Greeting, EHLO (or HELO), STARTTLS and AUTH, as far as wanted, are done: ``deliver`` may be called (also from inside this call)."""
+        """Greeting, EHLO (or HELO), STARTTLS and AUTH, as far as wanted, are done: ``deliver`` may be called (also from
+        inside this call)."""
     def on_room(self) -> None:
         """One more transaction may be given (also from inside this call): the connection is idle, or PIPELINING is
         on and the content of the only outstanding transaction has just been put out whole."""
@@ -29,8 +30,9 @@ class SmtpClientHandler(Protocol):
         ``reply`` is the last of these. A 421 among them, behind others, speaks for all that are left."""
     def on_trouble(self, stage: str, reply: Reply | None, reason: str, transactions: list[tuple[object, bool]]) -> None:
         """The session ends without more outcomes: refused greeting or EHLO, 421, nonsense, lost connection, deadline.
-        ``stage``: GREETING, EHLO, STARTTLS, AUTH, MAIL, RCPT, DATA, CONTENT, DOT, IDLE or QUIT. ``transactions``: those without an
-        outcome, oldest first, each with True when its end of content was put out and no reply came (UNCERTAIN).
+        ``stage``: GREETING, EHLO, STARTTLS, AUTH, MAIL, RCPT, DATA, CONTENT, DOT, IDLE or QUIT. ``transactions``: those
+        without an outcome, oldest first, each with True when its end of content was put out and no reply came
+        (UNCERTAIN).
         ``reply``: 421, what refused the greeting, EHLO or RSET, or a refusal while content was still going out; None
         for all else, then ``reason`` (one line, for an operator) quotes what came.
         Called at most once; never after ``quit`` with nothing outstanding."""
