@@ -12,8 +12,8 @@ from typing import NamedTuple
 from tests.harness.corpora import CORPORA
 from tests.harness.smtp_peers import MESSAGE_SIZE
 
-#: Takes the place of the tag in envelopes: each run has its own, and what arrives is counted by it.
-TAG = b"@tag@"
+#: Takes the place of the tag in envelopes, as long as it is: each run has its own, and what arrives is counted by it.
+TAG = b"@@tag@"
 HEAD = b"From: <alice@src.test>\r\nTo: <bob@dst.test>\r\nDate: Fri, 27 Nov 2026 11:00:00 +0000\r\nSubject: x\r\n\r\n"
 HELLO = b"EHLO client.example\r\n"
 MAIL = b"MAIL FROM:<alice@src.test>\r\n"
@@ -116,7 +116,7 @@ _CHUNKS = [
     _b("a dot line ends no chunk", ENVELOPE + bdat(HEAD + b"a\r\n.\r\n..\r\n" + SMUGGLED + b"\r\n.\r\n"), "222", 1,
        b"a\r\n.\r\n..\r\n"),
     _b("BDAT, then DATA", ENVELOPE + bdat(HEAD, False) + DATA + b"RSET\r\n" + MESSAGE, "22252" + "2232", 1),
-    _b("BDAT behind the last", ENVELOPE + bdat(HEAD) + bdat(HEAD) + MESSAGE, "2225" + "2232", 1),
+    _b("BDAT behind the last", ENVELOPE + bdat(HEAD) + bdat(HEAD) + MESSAGE, "2225" + "2232", 2),
     _b("BDAT without a recipient reads its octets", MAIL + bdat(MESSAGE) + b"RSET\r\n" + MESSAGE, "252" + "2232", 1),
     _b("BDAT without MAIL reads its octets", bdat(MESSAGE) + MESSAGE, "5" + "2232", 1),
     _b("a reset between chunks", ENVELOPE + bdat(HEAD, False) + b"RSET\r\n" + MESSAGE, "22222232", 1),

@@ -23,11 +23,13 @@ from tests.harness.sinks import LoopThread, RecordingSink
 from tests.harness.smtp_peers import MESSAGE_SIZE, PEERS, running_peer
 from tests.harness.smtp_wire import SmtpWire, classes, play, play_in_step
 from tests.harness.stories import route
-from tests.interop.differential.differences import DIFFERENCES
+from tests.interop.differential.differences import DIFFERENCES, NOT_PLAYED
 from tests.interop.differential.script import DIALOGUES, TAG, Dialogue
 
 #: Sessions at once: some servers think for a fifth of a second before they hang up.
 SESSIONS = 16
+#: Whose handshake fails, whatever is offered.
+NO_TLS = {"opensmtpd": "6.8 as Debian 12 has it finds no private key with OpenSSL 3, whatever its kind"}
 _numbers = count()
 
 
@@ -87,7 +89,7 @@ def running_hermes(directory: Path, sink_port: int) -> Iterator[Server]:
 
 def tls_settings(certificate) -> dict[str, str]:
     return {
-        "tls": "none",
+        "tls": "starttls",
         "certificate": str(certificate.certificate),
         "private_key": str(certificate.private_key),
     }
@@ -125,10 +127,15 @@ def play_all(server: Server, drain: RecordingSink, context: ssl.SSLContext | Non
     """Dialogue → segmentation → what came of it; and that whatever is accepted comes out, content untouched."""
     keywords = offered(server.port)
     player = play if "PIPELINING" in keywords else play_in_step
-    dialogues = [dialogue for dialogue in DIALOGUES if not dialogue.chunking or "CHUNKING" in keywords]
+    dialogues = [
+        dialogue
+        for dialogue in DIALOGUES
+        if (not dialogue.chunking or "CHUNKING" in keywords) and (server.name, dialogue.name) not in NOT_PLAYED
+    ]
 
     def one(dialogue: Dialogue, way: str, cutter: Callable[[bytes], list[bytes]]) -> Run:
         tag = f"t{next(_numbers):05}"
+        assert len(tag) == len(TAG)
         said = dialogue.said.replace(TAG, tag.encode())
         return Run(dialogue, way, tag, player(server.port, said, cutter, context))
 
@@ -153,6 +160,8 @@ def tags(recipients: list[str]) -> set[str]:
 def test_replies_and_messages_are_the_same_or_the_difference_is_explained(
     server: Server, drain: RecordingSink, secured: bool
 ) -> None:
+    if secured and server.name in NO_TLS:
+        pytest.skip(f"{server.name}: {NO_TLS[server.name]}")
     if secured and "STARTTLS" not in offered(server.port):
         pytest.skip(f"{server.name} does not offer STARTTLS")
     results = play_all(server, drain, server.context if secured else None)
@@ -166,7 +175,7 @@ def test_replies_and_messages_are_the_same_or_the_difference_is_explained(
         allowed = {Outcome(*outcome) for outcome in row.outcomes} if row else {ours}
         if not all(any(outcome.fits(one) for one in allowed) for outcome in seen.values()):
             wrong.append(f"{dialogue.name}: {seen}; expected {allowed}")
-        elif row and all(outcome.fits(ours) for outcome in seen.values()):
+        elif row and not row.sometimes and all(outcome.fits(ours) for outcome in seen.values()):
             wrong.append(f"{dialogue.name}: no difference any more, but a row: {row.why}")
     assert wrong == [], "\n".join(wrong)
     if server.name == "hermes":
@@ -189,4 +198,5 @@ def test_every_row_of_the_table_names_a_dialogue() -> None:
     assert len(names) == len(DIALOGUES)
     if any(name.startswith("vector ") for name in names):
         assert {name for _, name in DIFFERENCES} <= names
-    assert {peer for peer, _ in DIFFERENCES} <= set(PEERS), "Hermes's answers stand in the script"
+        assert {name for _, name in NOT_PLAYED} <= names
+    assert {peer for peer, _ in [*DIFFERENCES, *NOT_PLAYED]} <= set(PEERS), "Hermes's answers stand in the script"
