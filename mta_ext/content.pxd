@@ -36,10 +36,13 @@ cdef class Content:
     cdef bint _eight_bit
     cdef bint _void              # octets are thrown away: the content is refused already
     cdef bint _no_memory
+    cdef bint _binary            # BODY=BINARYMIME: neither lines nor line ends
     cdef Limits _limits
 
-    cdef void begin(self, const Limits *limits) noexcept
+    cdef void begin(self, const Limits *limits, bint binary) noexcept
     cdef Py_ssize_t take(self, const char *octets, Py_ssize_t length) noexcept
+    cdef Py_ssize_t take_chunk(self, const char *octets, Py_ssize_t length) noexcept
+    cdef void finish(self) noexcept
     cdef bint ended(self) noexcept
     cdef Flaw flaw(self) noexcept
     cdef bint has_piece(self) noexcept

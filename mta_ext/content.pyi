@@ -1,7 +1,8 @@
-"""What arrived between DATA and its end, unstuffed, in one C buffer."""
+"""What arrived between DATA and its end, unstuffed, or by BDAT, in one C buffer."""
 
 class Content:
-    """Handed to ``on_content``; valid only until the session's next command. All counts in octets, unstuffed."""
+    """Handed to ``on_content``; valid only until the session's next command. All counts in octets, unstuffed.
+    It ends in CRLF or is empty, but for BODY=BINARYMIME, in which any octet may stand anywhere."""
 
     @property
     def size(self) -> int:

@@ -1,4 +1,4 @@
-"""What arrives between DATA and its end: unstuffed into one C buffer, measured and looked through on the way.
+"""What arrives between DATA and its end, or by BDAT: in one C buffer, measured and looked through on the way.
 
 Owns: the buffer, its growth and its end, the facts that a relay needs of a content, and which limit it breaks.
 Never does: replies, or decide what happens to a content with a flaw.
@@ -8,7 +8,7 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes
 from libc.stdlib cimport free, realloc
 from libc.string cimport memchr, memcpy, memset
 
-from mta_ext.dots cimport unstuff
+from mta_ext.dots cimport LINE_START, follow, unstuff
 from mta_ext.headers cimport DATE, MESSAGE_ID, behind_field, feed_headers
 from mta_ext.scan cimport any_high
 
@@ -88,9 +88,10 @@ cdef class Content:
             memcpy(out + length, self._octets, self._length)
         return whole
 
-    cdef void begin(self, const Limits *limits) noexcept:
+    cdef void begin(self, const Limits *limits, bint binary) noexcept:
         """A new transaction's content begins."""
         self._limits = limits[0]
+        self._binary = binary
         self._length = self._size = self._streamed = self.arrived = 0
         self._eight_bit = self._void = self._no_memory = False
         memset(&self._dots, 0, sizeof(self._dots))
@@ -114,6 +115,32 @@ cdef class Content:
             self.throw_away()
         return consumed
 
+    cdef Py_ssize_t take_chunk(self, const char *octets, Py_ssize_t length) noexcept:
+        """Octets of a chunk (RFC 3030), as they are; at most PIECE of them are consumed."""
+        if length > PIECE:
+            length = PIECE
+        if not self._void and self._make_room(length):
+            memcpy(self._octets + self._length, octets, length)
+            self._look_at(self._octets + self._length, length)
+            self._length += length
+        follow(&self._dots, octets, length)
+        self.arrived += length
+        self._size += length
+        if not self._void and self.flaw() != SOUND:
+            self.throw_away()
+        return length
+
+    cdef void finish(self) noexcept:
+        """The last chunk is in. Text gets the line end that may be missing, so that all content ends in one."""
+        if not self._binary:
+            if self._dots.after_cr:
+                self._dots.bare = True
+            elif self._size and self._dots.place != LINE_START:
+                self.take_chunk(b"\r\n", 2)
+        self._dots.ended = True
+        if not self._void and self.flaw() != SOUND:
+            self.throw_away()
+
     cdef void _look_at(self, const char *octets, Py_ssize_t length) noexcept:
         """Fresh unstuffed octets: the header section is scanned as far as it goes, 8-bit octets are looked for."""
         if not self._headers.done:
@@ -128,11 +155,11 @@ cdef class Content:
         """The gravest flaw so far. Line ends, size and line lengths are watched even while octets are thrown away,
         and each flaw that makes us throw away is graver than those found only in what is kept."""
         cdef Py_ssize_t longest = self._dots.longest if self._dots.longest > self._dots.line else self._dots.line
-        if self._dots.bare:
+        if self._dots.bare and not self._binary:
             return BARE_LINE_END
         if self._size > self._limits.size:
             return TOO_LARGE
-        if longest > self._limits.line:
+        if longest > self._limits.line and not self._binary:
             return LINE_TOO_LONG
         if self._headers.size > self._limits.header:
             return HEADER_TOO_LARGE

@@ -77,6 +77,7 @@ cdef class DecidingSession(LineSession):
             return
         self.pending = False
         self._parsing = True     # what callbacks feed meanwhile waits until the reply is out
+        self._unread = self._tail_length
         try:
             self._settle(reply)
         except Exception as error:

@@ -20,4 +20,7 @@ ctypedef struct Dots:
 cdef Py_ssize_t unstuff(Dots *dots, const char *octets, Py_ssize_t length,
                         char *out, Py_ssize_t *written) noexcept nogil
 
+# The same watch over content that has no transparency dots (RFC 3030): nothing is taken away.
+cdef void follow(Dots *dots, const char *octets, Py_ssize_t length) noexcept nogil
+
 cdef bytes stuffed(stuffing.Line *line, bytes content)

@@ -37,7 +37,7 @@ cdef inline void _check_cr(Dots *dots, const char *line, const char *end) noexce
         dots.bare = True
 
 
-cdef const char *_through_line(Dots *dots, const char *at, const char *end) noexcept nogil:
+cdef inline const char *_through_line(Dots *dots, const char *at, const char *end) noexcept nogil:
     """From within a line to behind its CRLF, to behind a bare LF, or to the end of what there is."""
     cdef const char *feed = <const char *> memchr(at, LF, end - at)
     cdef const char *last = (feed if feed != NULL else end) - 1   # the octet before LF, or the last octet
@@ -114,6 +114,17 @@ cdef Py_ssize_t unstuff(Dots *dots, const char *octets, Py_ssize_t length,
     _flush(&run, at)
     written[0] = run.written
     return at - octets
+
+
+cdef void follow(Dots *dots, const char *octets, Py_ssize_t length) noexcept nogil:
+    """Lines and line ends of ``octets`` as they stand; the end of content is known elsewhere."""
+    cdef const char *at = octets
+    cdef const char *end = octets + length
+    while at < end:
+        if dots.place == LINE_START:
+            dots.place = IN_LINE
+            dots.dotted |= at[0] == FULL_STOP
+        at = _through_line(dots, at, end)
 
 
 cdef class Unstuffer:

@@ -57,7 +57,17 @@ cdef long long scan_size(const char *digits, Py_ssize_t length) noexcept nogil:
     return number
 
 
-cdef ParamFlaw _judge(const Param *param, MailParams *known) noexcept nogil:
+cdef ParamFlaw _judge_body(const Param *param, MailParams *known) noexcept nogil:
+    if param.value_length == 8 and same_word(param.value, "8bitmime", 8):
+        known.eight_bit = True
+        return PARAMS_FINE
+    if known.offers_binarymime and param.value_length == 10 and same_word(param.value, "binarymime", 10):
+        known.eight_bit = known.binary = True
+        return PARAMS_FINE
+    return PARAMS_FINE if param.value_length == 4 and same_word(param.value, "7bit", 4) else PARAMS_WRONG
+
+
+cdef ParamFlaw judge_param(const Param *param, MailParams *known) noexcept nogil:
     if param.keyword_length != 4:
         return PARAMS_UNKNOWN
     if known.offers_size and same_word(param.keyword, "size", 4):
@@ -67,16 +77,15 @@ cdef ParamFlaw _judge(const Param *param, MailParams *known) noexcept nogil:
         known.has_size = True
         return PARAMS_FINE
     if known.offers_8bitmime and same_word(param.keyword, "body", 4):
-        known.eight_bit = param.value_length == 8 and same_word(param.value, "8bitmime", 8)
-        if known.has_body or not (known.eight_bit or param.value_length == 4 and same_word(param.value, "7bit", 4)):
+        if known.has_body:
             return PARAMS_WRONG
         known.has_body = True
-        return PARAMS_FINE
+        return _judge_body(param, known)
     return PARAMS_UNKNOWN
 
 
 cdef ParamFlaw read_params(const char *text, Py_ssize_t length, MailParams *params) noexcept nogil:
-    """All that stands behind a path; the first flaw decides."""
+    """All that stands behind a path, as long as it is SIZE and BODY; the first flaw decides."""
     cdef Param param
     cdef Py_ssize_t at = 0
     cdef Py_ssize_t step
@@ -88,7 +97,7 @@ cdef ParamFlaw read_params(const char *text, Py_ssize_t length, MailParams *para
         if step < 0:
             return PARAMS_WRONG
         at += step
-        flaw = _judge(&param, params)
+        flaw = judge_param(&param, params)
     return flaw
 
 
@@ -98,6 +107,8 @@ def parse_params(bytes text):
     cdef Py_ssize_t step
     cdef Param param
     cdef dict params = {}
+    if not text.isascii():
+        return None
     while length:
         step = next_param(at, length, &param)
         if step < 0:

@@ -1,15 +1,17 @@
 """Reverse-paths and forward-paths (RFC 5321 §4.1.2), domains and address literals (§4.1.3), in one pass.
 
-Owns: their syntax and length limits. 8-bit octets are no part of any of them.
+Owns: their syntax and length limits. Octets above 127 may stand where RFC 6531 §3.3 has UTF-8; whether they are UTF-8,
+and wanted, is checked before.
 Never does: policy; whether a domain exists or is ours is asked elsewhere.
 """
 
 from typing import NamedTuple
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
-from cpython.unicode cimport PyUnicode_DecodeASCII
+from cpython.unicode cimport PyUnicode_DecodeUTF8
 
-from mta_ext.scan cimport ATEXT, DIGIT, HEX, LABEL, QTEXT, class_of, lower, same_word
+from mta_ext.scan cimport ATEXT, DIGIT, HEX, LABEL, QTEXT, any_high, class_of, lower, same_word
+from mta_ext.utf8 cimport is_domain_text, is_utf8
 
 cdef enum:
     QUOTE = 34
@@ -62,7 +64,9 @@ cdef Py_ssize_t _labels(const char *text, Py_ssize_t length) noexcept nogil:
         label = at
         while at < length and (class_of(text[at]) & LABEL or text[at] == HYPHEN):
             at += 1
-        if at == label or at - label > LABEL_LIMIT or text[label] == HYPHEN or text[at - 1] == HYPHEN:
+        if at == label or text[label] == HYPHEN or text[at - 1] == HYPHEN:
+            return -1
+        if at - label > LABEL_LIMIT and (at - label > U_LABEL_LIMIT or not any_high(text + label, at - label)):
             return -1
         if at == length or text[at] != FULL_STOP:
             return at if at <= DOMAIN_LIMIT else -1
@@ -221,12 +225,17 @@ cdef str domain_of(const PathParts *parts):
     if parts.domain_length > 5 and room[0] == BRACKET and room[1] == 105:
         room[1] = 73
         room[2] = 80
-    return PyUnicode_DecodeASCII(room, parts.domain_length, NULL)
+    return PyUnicode_DecodeUTF8(room, parts.domain_length, NULL)
 
 
 cdef str mailbox_of(const PathParts *parts):
     """Octets as they came; only what ``scan_path`` let through gets here."""
-    return PyUnicode_DecodeASCII(parts.mailbox, parts.mailbox_length, NULL)
+    return PyUnicode_DecodeUTF8(parts.mailbox, parts.mailbox_length, NULL)
+
+
+cdef bint is_sound_utf8(const char *text, Py_ssize_t length, const PathParts *parts) noexcept nogil:
+    """Whether a path with octets above 127, and its domain, are text that may be passed on."""
+    return is_utf8(text, length) and is_domain_text(parts.domain, parts.domain_length)
 
 
 cdef bint is_hello_name(const char *text, Py_ssize_t length) noexcept nogil:
@@ -253,15 +262,19 @@ class Path(NamedTuple):
     domain: str
 
 
-def parse_path(bytes text):
+def parse_path(bytes text, bint utf8=False):
     cdef PathParts parts
-    if scan_path(PyBytes_AS_STRING(text), PyBytes_GET_SIZE(text), &parts) != PyBytes_GET_SIZE(text):
+    cdef const char *octets = PyBytes_AS_STRING(text)
+    cdef Py_ssize_t length = PyBytes_GET_SIZE(text)
+    if scan_path(octets, length, &parts) != length:
+        return None
+    if any_high(octets, length) and not (utf8 and is_sound_utf8(octets, length, &parts)):
         return None
     return Path(mailbox_of(&parts), domain_of(&parts))
 
 
 def valid_domain(bytes text):
-    return bool(is_domain(PyBytes_AS_STRING(text), PyBytes_GET_SIZE(text)))
+    return text.isascii() and bool(is_domain(PyBytes_AS_STRING(text), PyBytes_GET_SIZE(text)))
 
 
 def valid_address_literal(bytes text):

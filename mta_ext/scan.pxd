@@ -1,4 +1,5 @@
 # Octet classes and the few comparisons that every parser here needs. C only; no function here can fail.
+# Octets above 127 belong to ATEXT, QTEXT, LABEL and VALUE (RFC 6531 §3.3): who wants ASCII asks any_high first.
 
 from libc.stdint cimport uint32_t, uint64_t
 

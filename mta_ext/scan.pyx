@@ -25,6 +25,7 @@ cdef int _fill() except -1:
     _mark(letters + digits + b"-", KEYWORD)
     _mark(printable.translate(None, b"="), VALUE)
     _mark(printable.translate(None, b":"), NAME)
+    _mark(bytes(range(128, 256)), ATEXT | QTEXT | LABEL | VALUE)
     return 0
 
 

@@ -12,6 +12,7 @@ cdef class LineSession:
     cdef bint _skipping              # an overlong line is being thrown away up to its LF
     cdef bint _octets                # True: input is content and goes to _on_octets, not to _on_line
     cdef bint _parsing
+    cdef Py_ssize_t _unread          # octets that are there behind the line or the decision that is being dealt with
 
     # Output: joined by take_output into one write
     cdef list _output

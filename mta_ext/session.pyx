@@ -200,6 +200,7 @@ cdef class LineSession:
             consumed[0] += line
             return line
         self._searched = 0
+        self._unread = length - line
         consumed[0] += line
         if self._skipping or line > self._line_limit:
             self._skipping = False

@@ -1,20 +1,13 @@
 """The SMTP and LMTP server session (RFC 5321, 2033), sans-IO: commands in, replies out, decisions by callback.
 
-Owns: the order of commands, their syntax, the limits, and every reply that is not policy. These hold whatever a
-peer or a handler does:
+Owns: lines, the table of commands, and which of them may come when. What a command means is in ``smtp_mail``,
+``smtp_content``, ``smtp_auth`` and ``smtp_asked``; phases are in ``smtp_state``. These hold whatever a peer or a
+handler does:
 
-* Content ends at CRLF.CRLF and nowhere else. A bare CR or LF in it is refused after that end, and the connection
-  closed.
-* Segmentation never changes the meaning of a session: the same octets give the same replies, in any pieces.
-* After each refused content or DATA the transaction is gone, so that nothing of it is left for what comes next.
+* Content ends where ``smtp_content`` says and nowhere else, and is never read as commands.
+* Segmentation never changes the meaning of a session: the same octets give the same replies, in any pieces. Only
+  ``in_step`` looks at what is there already: a peer that does not wait where it has to is sent away.
 * At most one decision is outstanding, and input waits for it.
-
-The phases move as follows; ``_set_phase`` is the only place that moves them, and refuses what is not in its table.
-
-    SILENT -greet-> GREETED -HELO, EHLO, LHLO-> READY
-    READY -MAIL-> MAIL -RCPT-> RCPT -DATA-> CONTENT -its end-> HANDED -answer-> READY
-    MAIL, RCPT, CONTENT -RSET, EHLO, refusal-> READY
-    every phase -QUIT, shut, eof, bare line end-> CLOSED
 
 LMTP differs in three things: the hello is LHLO, DATA without a valid recipient is 503, and whatever is said behind the
 end of content is said once for each accepted recipient.
@@ -25,45 +18,98 @@ Never does: sockets, time, policy, or the spool.
 from typing import Protocol
 
 cimport cython
-from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
-from cpython.unicode cimport PyUnicode_DecodeASCII
+from cpython.bytes cimport PyBytes_AS_STRING
 from libc.string cimport memchr
 
-from mta_ext.content cimport SOUND, BARE_LINE_END, Content, Flaw
-from mta_ext.deciding cimport DecidingSession
-from mta_ext.params cimport PARAMS_FINE, PARAMS_UNKNOWN, MailParams, ParamFlaw, read_params
-from mta_ext.path cimport PathParts, domain_of, is_hello_name, mailbox_of, scan_path
+from mta_ext.content cimport Limits
 from mta_ext.scan cimport any_high, first_four, same_word
+from mta_ext.smtp_asked cimport (
+    etrn,
+    expand,
+    settle_etrn,
+    settle_expand,
+    settle_verify,
+    settle_xclient,
+    settle_xforward,
+    verify,
+    xclient,
+    xforward,
+)
+from mta_ext.smtp_auth cimport begin_auth, end_exchange, fail_login, respond, settle_sasl, settle_tls, start_tls
+from mta_ext.smtp_content cimport (
+    begin_bdat,
+    begin_data,
+    lose_content,
+    settle_chunk,
+    settle_content,
+    settle_data,
+    take_octets,
+)
+from mta_ext.smtp_extensions cimport AUTH, ETRN, EXPN, HELP, PIPELINING, SMTPUTF8, XCLIENT, XFORWARD, Offers
+from mta_ext.smtp_mail cimport (
+    add_rcpt,
+    begin_mail,
+    reset_mail,
+    say_ehlo,
+    say_helo,
+    say_lhlo,
+    settle_hello,
+    settle_mail,
+    settle_rcpt,
+)
 from mta_ext.smtp_replies cimport (
     BAD_ARGUMENT,
-    BAD_FORWARD_PATH,
     BAD_OCTET,
-    BAD_REVERSE_PATH,
     BAD_SEQUENCE,
     BARE_REPLY,
     BYE,
-    CANNOT_VERIFY,
-    FLAW_REPLIES,
-    GO_AHEAD,
+    EHLO_FIRST,
+    EXCHANGE_TOO_LONG,
     HELLO_FIRST,
-    HELP,
-    INTERNAL_ERROR,
     LHLO_FIRST,
     LINE_TOO_LONG_REPLY,
-    MAIL_OK,
     NOT_IMPLEMENTED,
-    NO_RECIPIENTS,
-    NO_RECIPIENTS_LMTP,
     OK,
-    RCPT_OK,
+    OUT_OF_STEP,
+    TLS_FIRST,
     TOO_EARLY,
-    TOO_LARGE_REPLY,
-    TOO_MANY_ERRORS,
-    TOO_MANY_RECIPIENTS,
     TOO_SLOW,
     UNKNOWN_COMMAND,
-    UNKNOWN_PARAMETER,
 )
+from mta_ext.smtp_state cimport (
+    CHUNK,
+    CHUNKED,
+    CLOSED,
+    CONTENT,
+    EXCHANGE,
+    GREETED,
+    HANDED,
+    MAIL,
+    ON_CHUNK,
+    ON_CONTENT,
+    ON_DATA,
+    ON_ETRN,
+    ON_EXPAND,
+    ON_HELLO,
+    ON_MAIL,
+    ON_RCPT,
+    ON_SASL,
+    ON_STARTTLS,
+    ON_VERIFY,
+    ON_XCLIENT,
+    ON_XFORWARD,
+    RCPT,
+    READY,
+    SILENT,
+    WASTE,
+    SmtpState,
+)
+from mta_ext.utf8 cimport is_utf8
+
+from mta_ext.envelope import MailParameters, RcptParameters
+from mta_ext.smtp_extensions import EXTENSIONS
+
+__all__ = ["EXTENSIONS", "MailParameters", "RcptParameters", "SmtpServerHandler", "SmtpServerSession"]
 
 
 class SmtpServerHandler(Protocol):
@@ -73,82 +119,58 @@ class SmtpServerHandler(Protocol):
 cdef enum:
     CR = 13
     HT = 9
-    LF = 10
     SPACE = 32
-    HYPHEN = 45
-    ONE = 49
-    TWO = 50
     FOUR = 52
-    FIVE = 53
-    COMMANDS = 20
+    COMMANDS = 22
+    DECISIONS = 14
     OUTPUT_LIMIT = 65_536    # octets of replies; a read of pipelined EHLO commands asks for twenty times its own size
-    PHASES = 8
-
-# -- Phases ----------------------------------------------------------------------------------------------------------
-
-PHASE_NAMES = ("SILENT", "GREETED", "READY", "MAIL", "RCPT", "CONTENT", "HANDED", "CLOSED")
-cdef int[PHASES] MOVES = [
-    1 << GREETED | 1 << CLOSED,
-    1 << READY | 1 << CLOSED,
-    1 << MAIL | 1 << CLOSED,
-    1 << RCPT | 1 << READY | 1 << CLOSED,
-    1 << CONTENT | 1 << READY | 1 << CLOSED,
-    1 << HANDED | 1 << READY | 1 << CLOSED,
-    1 << READY | 1 << CLOSED,
-    0,
-]
+    # Decisions before which nothing more may have come.
+    WATCHED = LAST | CARRIES | ESMTP | OFFERED
+    MUST_WAIT = 1 << ON_HELLO | 1 << ON_DATA | 1 << ON_SASL | 1 << ON_XCLIENT
 
 
 @cython.final
-cdef class SmtpServerSession(DecidingSession):
+cdef class SmtpServerSession(SmtpState):
     """See the stub."""
 
     def __init__(self, handler, str hostname, *, Py_ssize_t message_size=52_428_800, Py_ssize_t recipients=1000,
                  Py_ssize_t command_line=2048, Py_ssize_t content_line=65_536, Py_ssize_t header_section=1_048_576,
-                 Py_ssize_t errors=20, Py_ssize_t hops=50, Py_ssize_t stream_above=1_048_576,
-                 bint lmtp=False, tuple extensions=("PIPELINING", "SIZE", "8BITMIME", "ENHANCEDSTATUSCODES")):
+                 Py_ssize_t errors=20, Py_ssize_t hops=50, Py_ssize_t stream_above=1_048_576, Py_ssize_t messages=0,
+                 bint lmtp=False, tuple extensions=("PIPELINING", "SIZE", "8BITMIME", "ENHANCEDSTATUSCODES"),
+                 bint in_step=True, bint secure=False, bint tls_required=False, bint plaintext_login=False,
+                 tuple mechanisms=(), Py_ssize_t exchange=12_288, Py_ssize_t failed_logins=3,
+                 long long max_hold=0, str max_hold_until="", long long min_by=0):
         self._hostname = hostname.encode("ascii")
         self._own_domain = hostname.lower()
         self._lmtp = lmtp
-        self.hello_name = ""
-        self._line_limit = command_line
+        self.hello_name = self.login_name = ""
+        self.secure = secure
+        self._in_step = in_step
+        self._needs_tls = tls_required
+        self._line_limit = self._command_limit = command_line
+        self._exchange_limit = exchange
+        self._login_limit = failed_logins
         self._said_limit = OUTPUT_LIMIT
         self._recipient_limit = recipients
+        self._message_limit = messages
         self._error_limit = errors
         self._limits = Limits(message_size, content_line, header_section, hops, stream_above)
-        self._offers_size = "SIZE" in extensions
-        self._offers_8bitmime = "8BITMIME" in extensions
-        lines = [f"SIZE {message_size}" if name == "SIZE" else name for name in extensions]
-        marks = ["250-"] * (len(lines) - 1) + ["250 "]
-        self._extension_lines = "".join(
-            f"{mark}{line}\r\n" for mark, line in zip(marks, lines, strict=False)).encode("ascii")
+        self._configured = Offers(extensions, mechanisms, plaintext_login, message_size, recipients, messages,
+                                  max_hold, max_hold_until, min_by)
+        self._offers = self._configured.now(secure)
         self._bind(handler)
 
-    cdef int _bind(self, handler) except -1:
-        self._on_hello = handler.on_hello
-        self._on_mail = handler.on_mail
-        self._on_rcpt = handler.on_rcpt
-        self._on_data = handler.on_data
-        self._on_piece = handler.on_piece
-        self._on_content = handler.on_content
-        self._on_refused_content = handler.on_refused_content
-        self._on_reset = handler.on_reset
-        self._on_error = getattr(handler, "on_error", None)
-        return 0
-
-    cdef void _unbind(self) noexcept:
-        self._on_hello = self._on_mail = self._on_rcpt = self._on_data = self._on_piece = None
-        self._on_content = self._on_refused_content = self._on_reset = self._on_error = None
-
-    # -- What the shell reads and says --
+    # -- What the shell and the handler read and say --
 
     @property
     def in_content(self):
-        return self._phase == CONTENT
+        return self._phase == CONTENT or self._phase == CHUNK or self._phase == WASTE
 
     @property
     def content_octets(self):
-        return self._content.arrived if self._phase == CONTENT or self._phase == HANDED else 0
+        if self._phase == WASTE:
+            return self._chunk - self._chunk_left
+        return self._content.arrived if CHUNKED <= self._phase <= HANDED else 0
 
     @property
     def idle(self):
@@ -158,78 +180,53 @@ cdef class SmtpServerSession(DecidingSession):
     def greet(self):
         if self.closing:
             return
+        if self._in_step and (self._tail_length or self._skipping):
+            self._refuse_early()
+            return
         self._set_phase(GREETED)
-        self._say(b"220 " + self._hostname + (b" LMTP Hermes\r\n" if self._lmtp else b" ESMTP Hermes\r\n"))
+        self._say(self._greeting())
+
+    def log_in(self, str name not None):
+        if self.closing:
+            return
+        if not name:
+            raise ValueError("a login needs a name")
+        if self._decision != ON_SASL and self._decision != ON_XCLIENT:
+            raise RuntimeError("nobody is logging in")
+        self._asked_login = name
 
     def timed_out(self):
         self.shut(TOO_SLOW)
 
-    # -- Phases --
+    cdef int _secured(self) except -1:
+        self.secure = True
+        self._octets = False
+        return self._forget_peer()
 
-    cdef int _set_phase(self, Phase phase) except -1:
-        """The only writer of the phase."""
-        if not MOVES[<int> self._phase] >> phase & 1:
-            raise AssertionError(f"phase {PHASE_NAMES[phase]} cannot follow {PHASE_NAMES[self._phase]}")
-        self._phase = phase
-        return 0
-
-    cdef int _end_transaction(self) except -1:
-        self._recipients = 0
-        self._tried = self._failed = self._octets = False
-        if self._content is not None:
-            self._content.release()
-        if MAIL <= self._phase <= HANDED:
-            self._set_phase(READY)
-        return 0
-
-    cdef int _reset(self) except -1:
-        """Take away the open transaction, if there is one. What was handed to on_content is not ours any more."""
-        cdef bint is_open = MAIL <= self._phase <= CONTENT or self._decision == ON_MAIL
-        self._end_transaction()
-        if is_open:
-            self._tell(self._on_reset)
-        return 0
-
-    cdef int _wind_up(self) except -1:
-        """An open transaction is gone. A Content in a handler's hands keeps its buffer."""
-        if self._phase == HANDED:
-            self._content = None
-        self._reset()
-        self._content = None
-        return self._set_phase(CLOSED)
-
-    # -- Replies and decisions --
-
-    cdef int _say(self, bytes reply) except -1:
-        """Put a reply out. Permanent errors are counted; 421, whoever says it, is the last word."""
-        cdef const char *octets = PyBytes_AS_STRING(reply)
-        self._output.append(reply)
-        self._said += PyBytes_GET_SIZE(reply)
-        if octets[0] == FIVE:
-            self._count_error(TOO_MANY_ERRORS)
-        elif octets[0] == FOUR and octets[1] == TWO and octets[2] == ONE:
-            self._close()
-        return 0
+    # -- Decisions --
 
     cdef int _on_verdict(self, int decision, bytes verdict) except -1:
+        if self._unread and self._in_step and MUST_WAIT >> decision & 1:
+            return self._out_of_step()
         return SETTLE[decision](self, verdict, verdict is None or PyBytes_AS_STRING(verdict)[0] < FOUR)
 
     cdef int _on_trouble(self) except -1:
-        """The transaction is lost, the session goes on."""
-        if self._phase == CONTENT:
-            self._failed = True      # the content must be read to its end before anything can be said
-            self._content.throw_away()
-            return 0
-        if self._phase == HANDED:
-            return self._say_of_content(INTERNAL_ERROR)
-        self._reset()
-        return self._say(INTERNAL_ERROR)
+        """The transaction or the login is lost, the session goes on."""
+        end_exchange(self)
+        return lose_content(self)
 
-    # -- Commands --
+    # -- Lines --
+
+    cdef Py_ssize_t _on_octets(self, const char *octets, Py_ssize_t length) except -1:
+        return take_octets(self, octets, length)
 
     cdef int _on_overlong(self) except -1:
         self.progress += 1
-        return self._refuse_early() if self._phase == SILENT else self._say(LINE_TOO_LONG_REPLY)
+        if self._phase == SILENT:
+            return self._refuse_early()
+        if self._phase == EXCHANGE:
+            return fail_login(self, EXCHANGE_TOO_LONG)
+        return self._say(LINE_TOO_LONG_REPLY)
 
     cdef int _on_line(self, const char *line, Py_ssize_t length) except -1:
         self.progress += 1
@@ -238,13 +235,18 @@ cdef class SmtpServerSession(DecidingSession):
         if length < 2 or line[length - 2] != CR or memchr(line, CR, length - 2) != NULL:
             return self._refuse_bare()
         length -= 2
-        if memchr(line, 0, length) != NULL or any_high(line, length):
-            return self._say(BAD_OCTET)
-        # RFC 5321 §4.1.1: white space before the line's end should be tolerated.
-        while length and (line[length - 1] == SPACE or line[length - 1] == HT):
-            length -= 1
+        if self._phase == EXCHANGE:
+            if self._unread and self._in_step:
+                return self._out_of_step()
+        else:
+            self._high = any_high(line, length)
+            if memchr(line, 0, length) != NULL or self._high and not self._reads_utf8(line, length):
+                return self._say(BAD_OCTET)
+            # RFC 5321 §4.1.1: white space before the line's end should be tolerated.
+            while length and (line[length - 1] == SPACE or line[length - 1] == HT):
+                length -= 1
         try:
-            return self._perform(line, length)
+            return respond(self, line, length) if self._phase == EXCHANGE else self._perform(line, length)
         except Exception as error:
             return self._trouble(error)
 
@@ -257,153 +259,61 @@ cdef class SmtpServerSession(DecidingSession):
         self._say(BARE_REPLY)
         return self._close()
 
-    cdef int _perform(self, const char *line, Py_ssize_t length) except -1:
-        cdef const Command *command = find_command(line, length)
+    cdef bint _reads_utf8(self, const char *line, Py_ssize_t length) noexcept:
+        return self.esmtp and self._offers & SMTPUTF8 and is_utf8(line, length)
+
+    cdef bint _hurries(self, const Command *command) noexcept:
+        """More is there already, and its sender had to wait: behind this command, or because nothing was said yet that
+        lets it send on."""
+        cdef bint pipelines = self.esmtp and self._offers & PIPELINING
         if command == NULL:
-            return self._say(UNKNOWN_COMMAND)
+            return not pipelines
+        if command.traits & LAST:
+            return True
+        return not pipelines and not command.traits & CARRIES
+
+    cdef bytes _refusal(self, const Command *command):
+        """The reply to a command that cannot be taken now, or None."""
+        if self._unread and self._in_step and self._hurries(command):
+            return OUT_OF_STEP
+        if command == NULL:
+            return BAD_OCTET if self._high else UNKNOWN_COMMAND
+        if self._high and not command.traits & TEXT:
+            return BAD_OCTET
+        if command.needs & ~self._offers:
+            return NOT_IMPLEMENTED
         if not command.phases >> self._phase & 1:
             if self._phase == GREETED:
-                return self._say(LHLO_FIRST if self._lmtp else HELLO_FIRST)
+                return LHLO_FIRST if self._lmtp else HELLO_FIRST
+            return BAD_SEQUENCE
+        if command.traits & ESMTP and not self.esmtp:
+            return EHLO_FIRST
+        if self._needs_tls and not self.secure and not command.traits & IN_CLEAR:
+            return TLS_FIRST
+        return None
+
+    cdef int _perform(self, const char *line, Py_ssize_t length) except -1:
+        cdef const Command *command = find_command(line, length)
+        cdef bytes refusal
+        if command == NULL or self._high or not self._at_ease or command.traits & WATCHED:
+            refusal = self._refusal(command)
+            if refusal is not None:
+                self._say(refusal)
+                return self._close() if refusal is OUT_OF_STEP else 0
+        elif not command.phases >> self._phase & 1:
             return self._say(BAD_SEQUENCE)
         if length == command.length:
             return command.proceed(self, line + length, 0)
         return command.proceed(self, line + command.length + 1, length - command.length - 1)
 
-    cdef int _hello(self, str verb, const char *text, Py_ssize_t length) except -1:
-        if self._lmtp != (verb == "LHLO"):
-            return self._say(UNKNOWN_COMMAND)
-        if not is_hello_name(text, length):
-            return self._say(BAD_ARGUMENT)
-        self._asked_name = PyUnicode_DecodeASCII(text, length, NULL)
-        self._asked_esmtp = verb != "HELO"
-        self._decision = ON_HELLO
-        return self._decide(self._on_hello(verb, self._asked_name))
 
-    # -- Content --
+# -- Verbs without a noun --------------------------------------------------------------------------------------------
 
-    cdef Py_ssize_t _on_octets(self, const char *octets, Py_ssize_t length) except -1:
-        cdef Content content = self._content
-        cdef Py_ssize_t consumed = content.take(octets, length)
-        try:
-            if content.ended():
-                self.progress += 1
-                self._octets = False
-                self._end_content()
-            elif content.has_piece():
-                self._on_piece(content.take_piece())
-        except Exception as error:
-            self._trouble(error)
-        return consumed
-
-    cdef int _end_content(self) except -1:
-        cdef Flaw flaw = self._content.flaw()
-        if flaw != SOUND or self._failed:
-            return self._refuse_content(FLAW_REPLIES[<int> flaw], flaw == BARE_LINE_END)
-        self._set_phase(HANDED)
-        self._decision = ON_CONTENT
-        return self._decide(self._on_content(self._content))
-
-    cdef int _refuse_content(self, bytes reply, bint close) except -1:
-        cdef Py_ssize_t recipients = self._recipients
-        self._end_transaction()
-        self._tell(self._on_refused_content)
-        if self.closing:
-            return 0
-        self._say(reply * recipients if self._lmtp else reply)
-        return self._close() if close else 0
-
-    cdef int _say_of_content(self, bytes reply) except -1:
-        """One reply of ours to the end of content; LMTP: to each recipient. It counts as one mistake at most."""
-        cdef Py_ssize_t recipients = self._recipients
-        self._end_transaction()
-        return self._say(reply * recipients if self._lmtp else reply)
-
-
-# -- One function a verb ---------------------------------------------------------------------------------------------
-
-cdef int _helo(SmtpServerSession self, const char *text, Py_ssize_t length) except -1:
-    return self._hello("HELO", text, length)
-
-
-cdef int _ehlo(SmtpServerSession self, const char *text, Py_ssize_t length) except -1:
-    return self._hello("EHLO", text, length)
-
-
-cdef int _lhlo(SmtpServerSession self, const char *text, Py_ssize_t length) except -1:
-    return self._hello("LHLO", text, length)
-
-
-cdef int _mail(SmtpServerSession self, const char *text, Py_ssize_t length) except -1:
-    """``FROM:<path>`` and parameters. A space after the colon is an error, as RFC 5321 §3.3 says."""
-    cdef PathParts path
-    cdef bint sized = self.esmtp and self._offers_size
-    cdef bint typed = self.esmtp and self._offers_8bitmime
-    cdef MailParams params = MailParams(sized, typed, 0, False, False, False)
-    cdef Py_ssize_t at
-    cdef ParamFlaw flaw
-    if length < 6 or not same_word(text, "from:", 5) or text[5] == SPACE:
-        return self._say(BAD_ARGUMENT)
-    at = scan_path(text + 5, length - 5, &path)
-    if at < 0 or path.mailbox_length and not path.domain_length:
-        return self._say(BAD_REVERSE_PATH)
-    at += 5
-    flaw = read_params(text + at, length - at, &params)
-    if flaw != PARAMS_FINE:
-        return self._say(UNKNOWN_PARAMETER if flaw == PARAMS_UNKNOWN else BAD_ARGUMENT)
-    if params.size > self._limits.size:
-        return self._say(TOO_LARGE_REPLY)
-    self._decision = ON_MAIL
-    return self._decide(self._on_mail(mailbox_of(&path), domain_of(&path), params.size, params.eight_bit, None))
-
-
-cdef int _rcpt(SmtpServerSession self, const char *text, Py_ssize_t length) except -1:
-    """``TO:<path>``; no parameter is known yet."""
-    cdef PathParts path
-    cdef MailParams params = MailParams(False, False, 0, False, False, False)
-    cdef Py_ssize_t at
-    cdef ParamFlaw flaw
-    cdef str domain
-    self._tried = True
-    if length < 4 or not same_word(text, "to:", 3) or text[3] == SPACE:
-        return self._say(BAD_ARGUMENT)
-    at = scan_path(text + 3, length - 3, &path)
-    if at < 0 or not path.mailbox_length:
-        return self._say(BAD_FORWARD_PATH)
-    at += 3
-    flaw = read_params(text + at, length - at, &params)
-    if flaw != PARAMS_FINE:
-        return self._say(UNKNOWN_PARAMETER if flaw == PARAMS_UNKNOWN else BAD_ARGUMENT)
-    if self._recipients >= self._recipient_limit:
-        return self._say(TOO_MANY_RECIPIENTS)
-    domain = domain_of(&path) if path.domain_length else self._own_domain
-    self._decision = ON_RCPT
-    return self._decide(self._on_rcpt(mailbox_of(&path), domain, None))
-
-
-cdef int _data(SmtpServerSession self, const char *text, Py_ssize_t length) except -1:
-    if length:
-        return self._say(BAD_ARGUMENT)
-    if self._phase == MAIL:
-        if not self._tried:
-            return self._say(BAD_SEQUENCE)
-        self._reset()
-        return self._say(NO_RECIPIENTS_LMTP if self._lmtp else NO_RECIPIENTS)
-    self._decision = ON_DATA
-    return self._decide(self._on_data())
-
-
-cdef int _rset(SmtpServerSession self, const char *text, Py_ssize_t length) except -1:
-    if length:
-        return self._say(BAD_ARGUMENT)
-    self._reset()
+cdef int _noop(SmtpState self, const char *text, Py_ssize_t length) except -1:
     return self._say(OK)
 
 
-cdef int _noop(SmtpServerSession self, const char *text, Py_ssize_t length) except -1:
-    return self._say(OK)
-
-
-cdef int _quit(SmtpServerSession self, const char *text, Py_ssize_t length) except -1:
+cdef int _quit(SmtpState self, const char *text, Py_ssize_t length) except -1:
     if length:
         return self._say(BAD_ARGUMENT)
     self.bye = True
@@ -411,146 +321,92 @@ cdef int _quit(SmtpServerSession self, const char *text, Py_ssize_t length) exce
     return self._close()
 
 
-cdef int _vrfy(SmtpServerSession self, const char *text, Py_ssize_t length) except -1:
-    return self._say(CANNOT_VERIFY if length else BAD_ARGUMENT)
+cdef int _help(SmtpState self, const char *text, Py_ssize_t length) except -1:
+    """The verbs that are understood now."""
+    cdef list verbs = []
+    cdef const Command *command
+    cdef int i
+    for i in range(_commands):
+        command = &TABLE[i]
+        verb = command.verb[:command.length].decode("ascii").upper()
+        if command.proceed == _not_implemented or command.needs & ~self._offers:
+            continue
+        if self._lmtp == (verb == "LHLO") or verb not in ("HELO", "EHLO", "LHLO"):
+            verbs.append(verb)
+    return self._say(b"214 2.0.0 %b\r\n" % " ".join(sorted(verbs)).encode("ascii"))
 
 
-cdef int _help(SmtpServerSession self, const char *text, Py_ssize_t length) except -1:
-    return self._say(HELP)
-
-
-cdef int _not_implemented(SmtpServerSession self, const char *text, Py_ssize_t length) except -1:
+cdef int _not_implemented(SmtpState self, const char *text, Py_ssize_t length) except -1:
     return self._say(NOT_IMPLEMENTED)
 
 
-# -- One function a decision -----------------------------------------------------------------------------------------
+# -- The tables ------------------------------------------------------------------------------------------------------
 
-cdef int _settle_hello(SmtpServerSession self, bytes reply, bint good) except -1:
-    """A refused EHLO changes nothing; an accepted one is a RSET too (RFC 5321 §4.1.4)."""
-    if not good:
-        return self._say(reply)
-    self._reset()
-    self.hello_name = self._asked_name
-    self.esmtp = self._asked_esmtp
-    if self._phase == GREETED:
-        self._set_phase(READY)
-    return self._say(own_hello_reply(self) if reply is None else reply)
-
-
-cdef bytes own_hello_reply(SmtpServerSession self):
-    greets = self._hostname + b" greets " + self.hello_name.encode("ascii") + b"\r\n"
-    if self.esmtp and self._extension_lines:
-        return b"250-" + greets + self._extension_lines
-    return b"250 " + greets
-
-
-cdef int _settle_mail(SmtpServerSession self, bytes reply, bint good) except -1:
-    if good:
-        self._set_phase(MAIL)
-    return self._say(MAIL_OK if reply is None else reply)
-
-
-cdef int _settle_rcpt(SmtpServerSession self, bytes reply, bint good) except -1:
-    if good:
-        self._recipients += 1
-        if self._phase == MAIL:
-            self._set_phase(RCPT)
-    return self._say(RCPT_OK if reply is None else reply)
-
-
-cdef int _settle_data(SmtpServerSession self, bytes reply, bint good) except -1:
-    if not good:
-        self._reset()
-        return self._say(reply)
-    if self._content is None:
-        self._content = Content()
-    self._content.begin(&self._limits)
-    self._set_phase(CONTENT)
-    self._octets = True
-    return self._say(GO_AHEAD if reply is None else reply)
-
-
-cdef int _settle_content(SmtpServerSession self, bytes reply, bint good) except -1:
-    if self._lmtp and reply is not None:
-        return settle_each(self, reply)
-    if good:
-        self._errors = 0
-    return self._say_of_content(OK if reply is None else reply)
-
-
-cdef int settle_each(SmtpServerSession self, bytes replies) except -1:
-    """LMTP: a reply to each accepted recipient. A 421 behind others speaks for all that are left."""
-    cdef Replies seen = read_replies(PyBytes_AS_STRING(replies), PyBytes_GET_SIZE(replies))
-    if not seen.sound or seen.count > self._recipients or (seen.count < self._recipients and not seen.last_word):
-        raise ValueError(f"{replies!r} is not a reply to each of {self._recipients} recipients")
-    self._end_transaction()
-    if seen.accepted:
-        self._errors = 0
-    self._say(replies)
-    return self._close() if seen.last_word else 0
-
-
-cdef Replies read_replies(const char *octets, Py_ssize_t length) noexcept nogil:
-    """Counts replies that stand one behind the other; those of several lines have a hyphen behind the code."""
-    cdef Replies seen = Replies(0, 0, False, length > 0)
-    cdef const char *line = octets
-    cdef const char *end
-    while length > 0:
-        end = <const char *> memchr(line, LF, length)
-        if end == NULL or end - line < 4 or end[-1] != CR or seen.last_word:
-            seen.sound = False
-            return seen
-        if line[3] != HYPHEN:
-            seen.count += 1
-            seen.accepted += line[0] == TWO
-            seen.last_word = line[0] == FOUR and line[1] == TWO and line[2] == ONE
-        length -= end + 1 - line
-        line = end + 1
-    return seen
-
-
-cdef settle_t[6] SETTLE = [NULL, _settle_hello, _settle_mail, _settle_rcpt, _settle_data, _settle_content]
-
-# -- The table of commands -------------------------------------------------------------------------------------------
-
+cdef settle_t[DECISIONS] SETTLE
 cdef Command[COMMANDS] TABLE
 cdef int _commands = 0
 
 
-cdef int _define(const char *verb, Py_ssize_t length, int phases, proceed_t proceed) except -1:
+cdef int _define(const char *verb, Py_ssize_t length, int phases, int traits, long needs, proceed_t proceed) except -1:
     global _commands
     assert _commands < COMMANDS
-    TABLE[_commands] = Command(first_four(verb), verb, length, phases, proceed)
+    TABLE[_commands] = Command(first_four(verb), verb, length, phases, traits, needs, proceed)
     _commands += 1
     return 0
 
 
 cdef int _fill_table() except -1:
-    cdef int always = 1 << GREETED | 1 << READY | 1 << MAIL | 1 << RCPT
-    _define("rcpt", 4, 1 << MAIL | 1 << RCPT, _rcpt)
-    _define("mail", 4, 1 << READY, _mail)
-    _define("data", 4, 1 << MAIL | 1 << RCPT, _data)
-    _define("ehlo", 4, always, _ehlo)
-    _define("helo", 4, always, _helo)
-    _define("lhlo", 4, always, _lhlo)
-    _define("quit", 4, always, _quit)
-    _define("rset", 4, always, _rset)
-    _define("noop", 4, always, _noop)
-    _define("vrfy", 4, always, _vrfy)
-    _define("help", 4, always, _help)
-    _define("expn", 4, always, _not_implemented)
-    _define("starttls", 8, always, _not_implemented)
-    _define("auth", 4, always, _not_implemented)
-    _define("bdat", 4, always, _not_implemented)
-    _define("etrn", 4, always, _not_implemented)
-    _define("turn", 4, always, _not_implemented)
-    _define("send", 4, always, _not_implemented)
-    _define("soml", 4, always, _not_implemented)
-    _define("saml", 4, always, _not_implemented)
+    cdef int always = 1 << GREETED | 1 << READY | 1 << MAIL | 1 << RCPT | 1 << CHUNKED
+    cdef int ready = 1 << READY
+    _define("rcpt", 4, 1 << MAIL | 1 << RCPT, TEXT, 0, add_rcpt)
+    _define("mail", 4, ready, TEXT, 0, begin_mail)
+    _define("data", 4, 1 << MAIL | 1 << RCPT, LAST, 0, begin_data)
+    _define("bdat", 4, always, CARRIES | IN_CLEAR, 0, begin_bdat)
+    _define("ehlo", 4, always, LAST | IN_CLEAR, 0, say_ehlo)
+    _define("helo", 4, always, LAST | IN_CLEAR, 0, say_helo)
+    _define("lhlo", 4, always, LAST | IN_CLEAR, 0, say_lhlo)
+    _define("quit", 4, always, IN_CLEAR, 0, _quit)
+    _define("rset", 4, always, IN_CLEAR, 0, reset_mail)
+    _define("noop", 4, always, IN_CLEAR, 0, _noop)
+    _define("starttls", 8, ready, ESMTP | IN_CLEAR, 0, start_tls)
+    _define("auth", 4, ready, LAST | ESMTP | OFFERED, AUTH, begin_auth)
+    _define("vrfy", 4, always, TEXT, 0, verify)
+    _define("expn", 4, always, TEXT | OFFERED, EXPN, expand)
+    _define("etrn", 4, ready, ESMTP | OFFERED, ETRN, etrn)
+    _define("help", 4, always, IN_CLEAR | OFFERED, HELP, _help)
+    _define("xclient", 7, ready, LAST | ESMTP | OFFERED, XCLIENT, xclient)
+    _define("xforward", 8, ready, ESMTP | OFFERED, XFORWARD, xforward)
+    _define("turn", 4, always, 0, 0, _not_implemented)
+    _define("send", 4, always, 0, 0, _not_implemented)
+    _define("soml", 4, always, 0, 0, _not_implemented)
+    _define("saml", 4, always, 0, 0, _not_implemented)
+    return 0
+
+
+cdef int _settles(int decision, settle_t settle) except -1:
+    SETTLE[decision] = settle
+    return 0
+
+
+cdef int _fill_decisions() except -1:
+    _settles(ON_HELLO, settle_hello)
+    _settles(ON_MAIL, settle_mail)
+    _settles(ON_RCPT, settle_rcpt)
+    _settles(ON_DATA, settle_data)
+    _settles(ON_CHUNK, settle_chunk)
+    _settles(ON_CONTENT, settle_content)
+    _settles(ON_STARTTLS, settle_tls)
+    _settles(ON_SASL, settle_sasl)
+    _settles(ON_VERIFY, settle_verify)
+    _settles(ON_EXPAND, settle_expand)
+    _settles(ON_ETRN, settle_etrn)
+    _settles(ON_XCLIENT, settle_xclient)
+    _settles(ON_XFORWARD, settle_xforward)
     return 0
 
 
 _fill_table()
+_fill_decisions()
 
 
 cdef const Command *find_command(const char *line, Py_ssize_t length) noexcept nogil:

@@ -180,5 +180,6 @@ def cut(data: bytes, places: Iterable[int]) -> list[bytes]:
 def new_session(
     make: Callable[[], RecordingHandler] = RecordingHandler, **limits: Any
 ) -> tuple[SmtpServerSession, RecordingHandler]:
+    """Not ``in_step`` unless it says so: most tests feed whole conversations at once."""
     handler = make()
-    return SmtpServerSession(handler, "hermes.example", **limits), handler
+    return SmtpServerSession(handler, "hermes.example", **{"in_step": False} | limits), handler
