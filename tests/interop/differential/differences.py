@@ -1,7 +1,7 @@
 """Where Postfix 3.7, Exim 4.96 and OpenSMTPD 6.8 (Debian 12) answer otherwise than Hermes, and who is right.
 
-Owns: the table, by peer and dialogue. Never does: explain Hermes; that its answers are right is argued in the script and
-in RFC 5321 §2.3.8 (CR and LF only together) and §4.1.1.4 (only CRLF . CRLF ends content).
+Owns: the table, by peer and dialogue. Never does: explain Hermes; its answers are those of
+RFC 5321 §2.3.8 (CR and LF only together) and §4.1.1.4 (only CRLF . CRLF ends content).
 """
 
 from collections.abc import Iterator
@@ -49,9 +49,9 @@ _row("postfix", "222352", 0, _STAYS, "a bare LF in content", "a bare LF in a hea
      "too much, then a smuggled end, then more commands", "BDAT smuggled behind dot LF",
      *_vectors("line start large", *_LF, *_LF_CR), *_vectors("large", *_CR))  # fmt: skip
 _row("postfix", "22252", 0, _STAYS, "a bare LF in a chunk")
-_row("postfix", "222322", 1, "Postfix takes a bare CR as content, and sends it on as a space: one message all the same",
+_row("postfix", "222322", 1, "Postfix takes a bare CR as content, sent on as a space: one message all the same",
      "a bare CR in content", *_vectors(_LINES, *_CR))  # fmt: skip
-_row("postfix", "2222322", 1, "Postfix decides about UTF-8 in addresses only where it rewrites them, not at RCPT or VRFY",
+_row("postfix", "2222322", 1, "Postfix lets UTF-8 in addresses pass at RCPT and VRFY as long as it rewrites none",
      "an 8-bit recipient does not spoil the next", "an 8-bit VRFY between")  # fmt: skip
 _row("postfix", "2222322", 1, "Postfix takes controls in the argument of NOOP, which it does not look at",
      "a bare CR ends no command", "a NUL in a command")  # fmt: skip
@@ -74,10 +74,19 @@ _row("exim", "222322", 1, "Exim takes a bare CR or LF as content, and makes a li
      "a bare LF in content", "a bare CR in content", "a bare LF in a header", "BDAT smuggled behind dot LF",
      *_vectors(_LINES, *_LF, *_LF_CR, *_CR))  # fmt: skip
 _row("exim", "22222", 1, "the same in a chunk", "a bare LF in a chunk")
-_row("exim", "2223522322", 1, "SMUGGLED: the content is too large, and where Exim discards the rest of it, LF . LF is an "
-     "end: what follows is read as commands, and a message accepted that nobody sent",
+_row("exim", "2223522322", 1, "SMUGGLED: the content is too large, and where Exim discards the rest of it LF . LF is "
+     "an end: what follows is read as commands, and a message accepted that nobody sent",
      "too much, then a smuggled end, then more commands", *_vectors("large", *_LF))  # fmt: skip
 _row("exim", "222352", 0, _STAYS, *_vectors("large", *_LF_CR, *_CR))
+_SIZE = "a chunk size that is none: {}"
+_row("postfix", "222252", 0, "Postfix takes more than one space for one", _SIZE.format(" 1"))
+for _size in ("+5", "1_0", "1 LAST x", " 1"):
+    DIFFERENCES["exim", _SIZE.format(_size)] = Row(
+        (("222252", 0), ("222252?", 0), ("2222524", 0)), "Exim takes what begins with a number, and overlooks the rest"
+    )
+for _size in ("-1", "9" * 25):
+    _row("exim", "222?", 0, "Exim takes it for a huge number, and waits for as many octets", _SIZE.format(_size))
+_row("exim", "22253?", 0, "refused, but the transaction is still there, and DATA may follow", _SIZE.format("x"))
 DIFFERENCES["exim", "QUIT between chunks"] = Row(
     (("22222", 0), ("222224", 0)),
     "Exim may say 421 behind its 221 when it has been left in the middle of a message",
@@ -108,7 +117,7 @@ for _name in (
     if _name != "vector 2e0a line":
         DIFFERENCES["opensmtpd", _name] = Row(
             (("22235", 0), ("222325", 1), ("222355", 0), ("2223525", 0)),
-            "SMUGGLED in part: a dot before a bare LF, or before NUL, ends content. OpenSMTPD then hangs up only because "
+            "SMUGGLED in part: a dot before a bare LF, or before NUL, ends content. OpenSMTPD hangs up only because "
             "more is there than it expects of a server without PIPELINING",
             "0d0a2e000d0a" not in _name,
         )
