@@ -187,7 +187,7 @@ def test_replies_and_messages_are_the_same_or_the_difference_is_explained(
 
 @pytest.mark.parametrize("server", ["hermes"], indirect=True)
 def test_who_does_not_wait_for_hermes_has_nothing_accepted(server: Server, drain: RecordingSink) -> None:
-    """All of a dialogue in one segment: what stands behind EHLO is there too early; 554, and the connection is closed."""
+    """All of a dialogue in one segment: what stands behind EHLO is there too early."""
     for number, dialogue in enumerate(DIALOGUES):
         tag = f"r{number:05}"
         wire = rush(server.port, dialogue.said.replace(TAG, tag.encode()), lambda said: [said])
