@@ -73,7 +73,9 @@ class Attendant:
         self._roles = roles_of(config)
         self._metrics = MetricsTable.create(sum(role.processes(config) for role in self._roles))
         self._parked = ParkedListeners(config.hostname)
-        self._supervisor = Supervisor(clock, say, self._park, lambda service: self._parked.release(service.name))
+        self._supervisor = Supervisor(
+            clock, say, self._park, lambda service: self._parked.release(service.name), self._flush_soon
+        )
         self._prober = Prober(self._greeting_places, self._supervisor.on_ill, Random())
         self._cage = Cage(prepared.listeners, self.ask, say, clock)
         self.fanout = Fanout(self._shards, self._ask, clock.now_ms)
@@ -213,6 +215,17 @@ class Attendant:
     def _protocol(self, index: int) -> str:
         """Of a listener; the one that is not configured is the store's own (LMTP)."""
         return self._config.listener[index].protocol if index >= 0 else "lmtp"
+
+    def _flush_soon(self, domain: str) -> None:
+        """ETRN, said to one worker, is meant for the shards of all."""
+        self._spawn(self._flush(domain))
+
+    async def _flush(self, domain: str) -> None:
+        try:
+            async for _ in self.fanout.edit("flush", {"domain": domain}):
+                pass
+        except MtaError as error:
+            self._say(f"ETRN {domain}: {error}")
 
     def _greeting_places(self, service: Service) -> list[tuple[str, Place]]:
         """Listeners whose greeting tells how this very service is."""

@@ -18,6 +18,7 @@ from mta.attendant.roles import roles_of
 from mta.clock import Clock
 from mta.config import Config
 from mta.errors import ConfigError, NotAllowedError
+from mta.net.tls import check_certificates
 
 #: The admin socket is for the server's own user (and root).
 ADMIN_MODE = 0o600
@@ -58,6 +59,8 @@ def _prepare(config: Config, clock: Clock, undo: ExitStack) -> Prepared:
             os.chown(config.admin.address.path, account.uid, account.gid)
         privileges.drop(account)
     check_hooks(config)
+    if any(listener.tls != "none" for listener in config.listener):
+        check_certificates(config, clock.now_ms())  # as the user who will have to read them
     return Prepared(lock, listeners, admin, token)
 
 

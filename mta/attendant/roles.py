@@ -57,7 +57,7 @@ DIRECTORY = Role(
     ("ldap",),
     False,
     "people, aliases, lists and their address book",
-    lambda config: _has_mailboxes(config) or _listens(config, "ldap"),
+    lambda config: _has_mailboxes(config) or _listens(config, "ldap", "submission"),
 )
 STORE = Role(
     "store",

@@ -38,6 +38,9 @@ class Watcher(Protocol):
 
     def on_heard(self, service: "Service") -> None: ...
 
+    def on_flush(self, domain: str) -> None:
+        """A client of one worker asks for all that waits for a domain."""
+
     def on_exit(self, service: "Service", code: int) -> None:
         """``code``: as subprocess has it, negative for a signal."""
 
@@ -172,6 +175,8 @@ class Service:
             self.beat = message
         elif event == "failing":
             self._watcher.on_failing(self, str(message.get("reason", "no reason given")))
+        elif event == "flush":
+            self._watcher.on_flush(str(message.get("domain", "")))
         elif event == "fatal":
             self.last_words = str(message.get("reason", ""))
 

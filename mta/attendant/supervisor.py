@@ -44,7 +44,8 @@ _EXITS = {
 
 class Supervisor:
     """Supervises services by the restart policy. ``say`` takes a line for the operator; ``park`` and ``release`` are
-    told when a service's listeners are left alone for long, and when they are not. Loop thread only."""
+    told when a service's listeners are left alone for long, and when they are not; ``flush`` of a domain whose queue a
+    worker's client wants to be started. Loop thread only."""
 
     def __init__(
         self,
@@ -52,7 +53,9 @@ class Supervisor:
         say: Callable[[str], None],
         park: Callable[[Service], None],
         release: Callable[[Service], None],
+        flush: Callable[[str], None] = lambda domain: None,
     ) -> None:
+        self.on_flush = flush
         self.services: dict[str, Service] = {}
         self.all_ready = asyncio.Event()
         self._clock = clock

@@ -25,8 +25,10 @@ COMMANDS = {
     "why": ("mta.cli.why", "Tell what each recipient of a message waits for."),
     "trace": ("mta.cli.trace", "Show a message's whole way from the event logs."),
     "audit": ("mta.cli.audit", "Balance the ledger against the queue."),
+    "hooks": ("mta.cli.hooks", "Try out policies written in Python."),
     "directory": ("mta.cli.directory", "Change and show people, aliases and lists."),
     "mailbox": ("mta.cli.mailbox", "Look into mailboxes; export, import, remove."),
+    "tls": ("mta.cli.tls", "Make a certificate for a first try."),
     "demo": ("mta.cli.demo", "Show two relays at work on loopback, from a letter to a burst."),
 }
 

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 def command() -> None:
     """Check the configuration file: one line per error and exit 78, or a summary of what a start would do.
 
-    Nothing is bound, made or changed, so it may be said while a server runs; hooks are made. What works and still
-    deserves a word comes as a warning on stderr.
+    Nothing is bound, made or changed, so it may be said while a server runs; hooks are made, certificates loaded. What
+    works and still deserves a word comes as a warning on stderr.
 
     \b
     mta check --config mta.toml
@@ -35,7 +35,11 @@ def command() -> None:
         from mta.services.hooking import load_hooks
 
         load_hooks(config)
-    for line in warnings(config):
+    if config.login.token_verifier:
+        from mta.services.tokens import load_verifier
+
+        load_verifier(config.login.token_verifier)
+    for line in [*warnings(config), *_certificates(config)]:
         click.echo(f"mta: warning: {line}", err=True)
     source = find_file(config_path(), os.environ)
     click.echo(f"{source or 'defaults (there is no file)'}: fine")
@@ -43,11 +47,22 @@ def command() -> None:
         click.echo(f"  {name:<10} {value}")
 
 
+def _certificates(config: "Config") -> list[str]:
+    """What is to be said about them. Raises ConfigError."""
+    if all(listener.tls == "none" for listener in config.listener):
+        return []
+    from mta.clock import SystemClock
+    from mta.net.tls import check_certificates
+
+    return check_certificates(config, SystemClock().now_ms())
+
+
 def summary(config: "Config") -> Iterator[tuple[str, str]]:
     """(name, what it comes to), one line each."""
     yield "hostname", config.hostname
     for listener in config.listener:
-        yield "listener", f"{listener.protocol} on {listener.address}"
+        tls = "" if listener.tls == "none" else f", TLS {listener.tls}"
+        yield "listener", f"{listener.protocol} on {listener.address}{tls}"
     yield "workers", f"{config.workers}{f', as user {config.user}' if config.user else ''}"
     yield "data_dir", f"{config.data_dir}{'' if config.data_dir.is_dir() else ' (made at the first start)'}"
     yield "spool", f'{config.spool.backend}, durability "{config.spool.durability}"'

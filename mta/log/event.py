@@ -41,7 +41,8 @@ class PeerAddress(msgspec.Struct, omit_defaults=True, gc=False):
 
 class Event(msgspec.Struct, omit_defaults=True, kw_only=True, gc=False):
     """One line of the event log. ``delays``: before queue, in queue, connection, transmission. ``origin``: id of the
-    message that this one reports on or is a copy of. ``message_id``: of a reception, the field's value as it came."""
+    message that this one reports on or is a copy of. ``message_id``: of a reception, the field's value as it came.
+    ``submitter``: who had logged in. ``tls_peer``: the subject of the client's own certificate, verified."""
 
     type: EventType
     id: str = ""
@@ -65,3 +66,5 @@ class Event(msgspec.Struct, omit_defaults=True, kw_only=True, gc=False):
     reason: str = ""
     origin: str = ""
     message_id: str = ""
+    submitter: str = ""
+    tls_peer: str = ""

@@ -14,6 +14,9 @@ SHOWN = 255
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9_.:\[\]-]{1,255}")
 _UNSAFE_IN_NAME = re.compile(r"[^A-Za-z0-9_.:\[\]-]")
 _UNSAFE_IN_PATH = re.compile(r"[^!-;=?-~]")
+#: In a message whose header may have UTF-8 (RFC 6532): all but controls, white space and brackets.
+_UNSAFE_IN_UTF8_PATH = re.compile(r"[\x00-\x20<>\x7f-\xa0\u2028\u2029\ud800-\udfff]")
+_UNSAFE_IN_WORD = re.compile(r"[^A-Za-z0-9_.:-]")
 
 _second = 0
 _date = b""
@@ -28,15 +31,40 @@ def _date_text(ms: int) -> bytes:
 
 
 def received_field(
-    hello_name: str, address: str, hostname: str, protocol: str, spool_id: str, forward_path: str | None, now: int
+    hello_name: str,
+    address: str,
+    hostname: str,
+    protocol: str,
+    spool_id: str,
+    forward_path: str | None,
+    now: int,
+    tls: tuple[str, str] | None = None,
 ) -> bytes:
-    """``Received: from … by … with … id … [for …]; date`` in three lines, CRLF at the end.
+    """``Received: from … by … with … id … [(version=… cipher=…)] [for …]; date`` in up to four lines, CRLF at the end.
 
-    ``forward_path`` is named only when it is the only recipient, so that a blind copy stays blind. ``now`` in ms.
+    ``forward_path`` is named only when it is the only recipient, so that a blind copy stays blind. ``protocol``: see
+    ``protocol_name``; with UTF-8 in it the path is shown as it is. ``now`` in ms. ``tls``: version and cipher.
     """
     if _PLAIN_NAME.fullmatch(hello_name) is None:
         hello_name = _UNSAFE_IN_NAME.sub("?", hello_name[:SHOWN]) or "unknown"
     literal = f"IPv6:{address}" if ":" in address else address
-    to = f"\r\n\tfor <{_UNSAFE_IN_PATH.sub('?', forward_path[:SHOWN])}>" if forward_path is not None else ""
-    head = f"Received: from {hello_name} ([{literal}])\r\n\tby {hostname} (Hermes) with {protocol} id {spool_id}{to};"
-    return b"%b\r\n\t%b\r\n" % (head.encode("ascii", "replace"), _date_text(now))
+    to = ""
+    if forward_path is not None:
+        unsafe = _UNSAFE_IN_UTF8_PATH if protocol.startswith("UTF8") else _UNSAFE_IN_PATH
+        to = f"\r\n\tfor <{unsafe.sub('?', forward_path[:SHOWN])}>"
+    channel = f"\r\n\t(version={_word(tls[0])} cipher={_word(tls[1])})" if tls is not None else ""
+    by = f"by {hostname} (Hermes) with {protocol} id {spool_id}"
+    head = f"Received: from {hello_name} ([{literal}])\r\n\t{by}{channel}{to};"
+    return b"%b\r\n\t%b\r\n" % (head.encode(), _date_text(now))
+
+
+def protocol_name(*, extended: bool, utf8: bool, tls: bool, login: bool) -> str:
+    """The keyword behind ``with`` (RFC 3848, RFC 6531 §4.3): ``ESMTPSA`` and so on. There is none for HELO under
+    TLS."""
+    if not extended:
+        return "SMTP"
+    return f"{'UTF8SMTP' if utf8 else 'ESMTP'}{'S' if tls else ''}{'A' if login else ''}"
+
+
+def _word(text: str) -> str:
+    return _UNSAFE_IN_WORD.sub("?", text)

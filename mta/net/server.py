@@ -93,6 +93,7 @@ class ServerConnection(asyncio.Protocol):
         "leaving",
         "on_mistakes",
         "session",
+        "tls",
         "transport",
     )
 
@@ -127,6 +128,8 @@ class ServerConnection(asyncio.Protocol):
         self.bucket = 0
         self.gone = False
         self.leaving = False
+        #: What the handshake came to; None in the clear.
+        self.tls: TlsFacts | None = None
 
     # What the loop calls.
 
@@ -297,11 +300,6 @@ class ServerConnection(asyncio.Protocol):
         self.session.shut(reply)
         self._part(linger=not idle)
 
-    @property
-    def tls(self) -> TlsFacts | None:
-        """What the handshake came to; None in the clear."""
-        return facts(self.transport)
-
     # TLS.
 
     def _secure(self) -> None:
@@ -332,7 +330,7 @@ class ServerConnection(asyncio.Protocol):
         """Raises OSError."""
         loop = asyncio.get_running_loop()
         assert self._tls is not None
-        context, timeout = self._tls.context, self._tls.handshake
+        context, timeout = self._tls.context, min(self._tls.handshake, self._deadlines.command)
         if taken is None:
             return await loop.start_tls(self.transport, door, context, server_side=True, ssl_handshake_timeout=timeout)
         made = await loop.connect_accepted_socket(lambda: door, taken, ssl=context, ssl_handshake_timeout=timeout)
@@ -341,6 +339,7 @@ class ServerConnection(asyncio.Protocol):
     def _begin(self, secured: asyncio.Transport, door: "_Door") -> None:
         """Under TLS: the session forgets what it heard in the clear, or says its first word."""
         self.transport = secured
+        self.tls = facts(secured)
         secured.set_write_buffer_limits(high=OUTPUT_HIGH)
         secured.set_protocol(self)
         if self.session.wants_tls:

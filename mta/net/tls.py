@@ -10,12 +10,13 @@ import asyncio
 import logging
 import os
 import ssl
-from collections.abc import Iterable
-from datetime import datetime
+from collections.abc import Iterable, Iterator
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Final, NamedTuple
 
 from mta.clock import Clock, SystemClock
+from mta.config import Config
 from mta.config.sections import Listener
 from mta.errors import ConfigError
 
@@ -25,6 +26,8 @@ _log = logging.getLogger("mta.tls")
 HANDSHAKE = 30.0
 #: Seconds for which a look at the files holds.
 LOOK_EVERY: Final = 1.0
+#: A certificate that ends within this time deserves a word.
+SOON: Final = timedelta(days=7)
 
 
 class Leaf(NamedTuple):
@@ -132,6 +135,17 @@ class Tls(NamedTuple):
         return self.keys if isinstance(self.keys, ssl.SSLContext) else self.keys.context()
 
 
+#: The one channel binding that the ssl module lets a server have under every version of TLS.
+BINDING: Final = "tls-server-end-point"
+
+
+def bindings_of(tls: Tls | None) -> dict[str, bytes]:
+    """Channel bindings that every certificate of a listener has: what may be offered before a client has come."""
+    contexts = tls.keys.contexts if tls is not None and isinstance(tls.keys, Certificates) else ()
+    ends = [context.leaf.end_point for context in contexts]
+    return {BINDING: ends[0]} if ends and all(ends) else {}
+
+
 class TlsFacts(NamedTuple):
     """As events name them: ``TLSv1.3``, ``TLS_AES_256_GCM_SHA384``. ``peer``: the subject of the client's verified
     certificate, "" without one. ``end_point``: channel binding tls-server-end-point, b"" when there is none."""
@@ -149,6 +163,35 @@ def tls_of(listener: Listener, clock: Clock | None = None) -> Tls | None:
     first = Files(listener.certificate, listener.private_key)
     further = [Files(more.certificate, more.private_key) for more in listener.certificates]
     return Tls(Certificates([first, *further], listener.client_ca, clock), listener.tls == "implicit")
+
+
+def check_certificates(config: Config, now: int) -> list[str]:
+    """Loads what the listeners of a configuration need, and forgets it. A line for each certificate that is not valid
+    at ``now`` (ms). Raises ConfigError with every finding."""
+    lines: list[str] = []
+    findings: list[str] = []
+    for number, listener in enumerate(config.listener):
+        try:
+            tls = tls_of(listener)
+        except ConfigError as error:
+            findings += [f"listener[{number}]: {finding}" for finding in error.findings]
+            continue
+        contexts = tls.keys.contexts if tls is not None and isinstance(tls.keys, Certificates) else ()
+        files = [listener.certificate, *(more.certificate for more in listener.certificates)]
+        for file, context in zip(files, contexts, strict=False):
+            lines += [f"listener[{number}]: {file}: {text}" for text in _untimely(context.leaf, now)]
+    if findings:
+        raise ConfigError(findings)
+    return lines
+
+
+def _untimely(leaf: Leaf, now: int) -> Iterator[str]:
+    if now >= leaf.not_after.timestamp() * 1000:
+        yield f"the certificate was valid until {leaf.not_after:%Y-%m-%d %H:%M} UTC: clients will refuse it"
+    elif now >= (leaf.not_after - SOON).timestamp() * 1000:
+        yield f"the certificate is valid until {leaf.not_after:%Y-%m-%d %H:%M} UTC only"
+    if now < leaf.not_before.timestamp() * 1000:
+        yield f"the certificate is not valid before {leaf.not_before:%Y-%m-%d %H:%M} UTC"
 
 
 def server_context(certificate: Path, private_key: Path | None) -> ServerContext:

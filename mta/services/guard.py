@@ -85,7 +85,8 @@ class Guard:
             hooks.on_failure = lambda: counters.add(HOOK_FAILURES, 1)
 
     def enter(self, connection: ServerConnection, host: Host, share: float) -> bytes | None:
-        """A client has connected; ``share`` of the connections are taken. None: it may come in, else a last word."""
+        """A client has connected; ``share`` of the connections are taken. None: it may come in, else a last word,
+        and the visitor has to be told that it has left."""
         known = host.trusted or host.address in self.known
         if known and self.hooks is None:
             return None
@@ -100,10 +101,7 @@ class Guard:
         host.visitor = visitor = Visitor(self, connection, host, client)
         if client is not None:
             self._take_in(connection, visitor)
-        refusal = visitor.begin()
-        if refusal is not None:
-            visitor.left()
-        return refusal
+        return visitor.begin()
 
     def _take_in(self, connection: ServerConnection, visitor: Visitor) -> None:
         """What holds for those we do not know."""
@@ -232,7 +230,7 @@ def make_guard(
     )
     return Guard(
         settings,
-        Known(policy.allow),
+        Known((*policy.allow, *config.relay.networks)),
         throttle,
         events,
         counters,

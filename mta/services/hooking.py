@@ -189,9 +189,12 @@ def events_for(config: Config, hooks: Hooks | None) -> EventLog:
 
 
 def load_hooks(config: Config) -> Hooks | None:
-    """Imports and makes what ``[[hook]]`` names; None when there is none. Raises ConfigError, a line per hook."""
-    if not config.hook:
-        return None
+    """The hooks of ``[[hook]]``; None when there is none. Raises ConfigError, a line per hook."""
+    return Hooks(load_policies(config)) if config.hook else None
+
+
+def load_policies(config: Config) -> list[tuple[str, object, float]]:
+    """Imports and makes what ``[[hook]]`` names: name, object, time-out. Raises ConfigError."""
     made: list[tuple[str, object, float]] = []
     findings: list[str] = []
     for index, hook in enumerate(config.hook):
@@ -201,7 +204,7 @@ def load_hooks(config: Config) -> Hooks | None:
             findings.append(f"hook[{index}]: {hook.module}: {_sentence(error)}")
     if findings:
         raise ConfigError(findings)
-    return Hooks(made)
+    return made
 
 
 def _made(module: str, path: Path | None, options: dict[str, Any]) -> object:

@@ -67,6 +67,13 @@ class LocalMail:
             return UNREADABLE
         return UNKNOWN if found is None else None
 
+    def members(self, address: str) -> tuple[str, ...]:
+        """Whom an alias or list of ours names; nobody for anything else. Raises DirectoryUnreadable."""
+        if address.rpartition("@")[2].lower() not in self.domains:
+            return ()
+        found = self._directory.resolve(address)
+        return found.targets if found is not None else ()
+
     # Delivery.
 
     def prepare(self, entry: Entry) -> bool:

@@ -6,6 +6,9 @@ socket, or store; it gives the spool a ticket and the scheduler what was committ
 
 import logging
 from collections import Counter
+from collections.abc import Callable
+from datetime import datetime
+from functools import partial
 from typing import NamedTuple
 
 from mta.clock import Clock
@@ -13,13 +16,16 @@ from mta.errors import StorageError
 from mta.log import Event, EventLog, PeerAddress, Response
 from mta.metrics.layout import ACCEPTED_IN, CONNECTIONS_IN, OCTETS_IN, RECEIVED, REJECTED
 from mta.model.message import Message, Recipient
-from mta.model.received import received_field
+from mta.model.received import protocol_name, received_field
 from mta.model.spoolid import IdSource, format_id
 from mta.net.server import ServerConnection
-from mta.policy.relay import RelayPolicy
+from mta.net.tls import TlsFacts
+from mta.policy.relay import RelayPolicy, within
 from mta.queue.scheduler import Scheduler
+from mta.services.access import Access
 from mta.services.enqueue import enqueue
 from mta.services.guard import Guard
+from mta.services.inquiries import Inquiries
 from mta.services.local import NO_LOCAL_MAIL, LocalMail
 from mta.services.visitor import Visitor
 from mta.spool.protocol import ContentStream, Spool, SpoolFull, Ticket
@@ -38,6 +44,7 @@ FAILING = b"421 4.3.2 storage trouble, try again later\r\n"
 FAILED = b"451 4.3.0 the message could not be stored, try again later\r\n"
 DISK_LOW = b"452 4.3.1 out of disk space, try again later\r\n"
 NO_RELAY = b"550 5.7.1 relaying denied\r\n"
+NOT_A_PROXY = b"550 5.7.0 not authorized\r\n"
 
 #: Octets of a stream that may wait for the disk before its connection is not read any more.
 STREAM_HIGH = 4 * 1_048_576
@@ -45,6 +52,8 @@ STREAM_HIGH = 4 * 1_048_576
 MESSAGE_ID_LIMIT = 998
 #: Seconds for which the look at the disk's free space is trusted.
 SPACE_CHECK = 1.0
+#: Of events about a client without TLS.
+IN_THE_CLEAR = TlsFacts("", "")
 
 
 class ReceptionSettings(NamedTuple):
@@ -60,6 +69,9 @@ class ReceptionSettings(NamedTuple):
     hops: int
     connections: int
     connections_per_client: int
+
+
+Opened = Callable[[ServerConnection, tuple[str, int]], "SmtpServerSession | bytes"]
 
 
 class Reception:
@@ -80,6 +92,7 @@ class Reception:
     ) -> None:
         self.settings = settings
         self.guard = guard
+        self.inquiries = Inquiries(local)
         self.relay = relay
         self.local = local
         self.spool = spool
@@ -95,15 +108,25 @@ class Reception:
         self._space_until = 0.0
         self._space = True
 
+    def listener(self, access: Access) -> Opened:
+        """``opened`` for the connections of one listener."""
+        return partial(self.open, access, ReceptionSession)
+
     def opened(self, connection: ServerConnection, peer: tuple[str, int]) -> SmtpServerSession | bytes:
+        """As ``listener(Access())`` has it."""
+        return self.open(Access(), ReceptionSession, connection, peer)
+
+    def open(
+        self, access: Access, make: "Make", connection: ServerConnection, peer: tuple[str, int]
+    ) -> SmtpServerSession | bytes:
         """A connection came in: its session, or the reply that turns it away."""
         address = peer[0]
         settings = self.settings
         if self.refusal is not None:
             return self.refusal
-        if len(self.sessions) >= settings.connections or self.clients[address] >= settings.connections_per_client:
+        if len(self.sessions) >= settings.connections:
             return TOO_MANY
-        handler = ReceptionSession(self, connection, address)
+        handler = make(self, connection, address, access)
         handler.session = SmtpServerSession(
             handler,
             settings.hostname,
@@ -114,11 +137,14 @@ class Reception:
             header_section=settings.header_section,
             errors=settings.errors,
             hops=settings.hops,
+            **access.options(self.clock.now_ms()),
         )
         if self.guard is not None:
             refusal = self.guard.enter(connection, handler, len(self.sessions) / settings.connections)
             if refusal is not None:
-                return refusal
+                return handler.turn_away(refusal)
+        if self.clients[address] >= settings.connections_per_client:  # over all workers the guard counts
+            return handler.turn_away(TOO_MANY)
         self.clients[address] += 1
         self.counters.add(CONNECTIONS_IN, 1)
         self.counters.add(ACCEPTED_IN, 1)
@@ -128,14 +154,15 @@ class Reception:
     def closed(self, connection: ServerConnection) -> None:
         handler = self.sessions.pop(connection, None)
         if handler is not None:
+            handler.leave()
             if handler.visitor is not None:
                 handler.visitor.left()
             self.counters.add(CONNECTIONS_IN, -1)
-            left = self.clients[handler.address] - 1
+            left = self.clients[handler.peer] - 1
             if left:
-                self.clients[handler.address] = left
+                self.clients[handler.peer] = left
             else:
-                del self.clients[handler.address]
+                del self.clients[handler.peer]
 
     def refusal_now(self) -> bytes | None:
         """Whether a transaction may begin: not while draining, after a failed commit, or with the disk low."""
@@ -168,11 +195,14 @@ class ReceptionSession:
     """Policy of one connection: the call-backs of its session (see ``mta_ext.smtp_server.SmtpServerHandler``)."""
 
     __slots__ = (
+        "_access",
         "_began",
         "_connection",
         "_eight_bit",
+        "_forwarded",
         "_label",
         "_message_id",
+        "_parameters",
         "_reception",
         "_recipients",
         "_reverse_path",
@@ -181,15 +211,24 @@ class ReceptionSession:
         "_transactions",
         "added",
         "address",
+        "peer",
         "session",
+        "submitter",
         "trusted",
         "visitor",
     )
 
-    def __init__(self, reception: Reception, connection: ServerConnection, address: str) -> None:
+    def __init__(self, reception: Reception, connection: ServerConnection, address: str, access: Access) -> None:
         self._reception = reception
         self._connection = connection
+        self._access = access
+        #: Whom the connection is from; ``address`` is another one behind a client that may say XCLIENT.
+        self.peer = address
         self.address = address
+        #: Who has logged in; "": nobody.
+        self.submitter = ""
+        self._forwarded: dict[str, str] = {}
+        self._parameters: MailParameters | None = None
         self.session: SmtpServerSession
         #: What policy asks and counts about this client; None: nothing.
         self.visitor: Visitor | None = None
@@ -205,6 +244,13 @@ class ReceptionSession:
         self._stream: ContentStream | None = None
         self._trace_id = 0
         self._began = 0.0
+
+    def turn_away(self, reply: bytes) -> bytes:
+        """Before the connection is anything to us: what was made for it goes at once."""
+        if self.visitor is not None:
+            self.visitor.left()
+        self.session.eof()
+        return reply
 
     @property
     def label(self) -> str:
@@ -229,6 +275,7 @@ class ReceptionSession:
                 return verdict
         self._reverse_path = reverse_path
         self._eight_bit = eight_bit
+        self._parameters = parameters
         self._recipients = []
         self._began = reception.clock.monotonic()
         return None
@@ -250,7 +297,10 @@ class ReceptionSession:
             verdict = self.visitor.rcpt(forward_path, domain, parameters)
             if verdict is not None:
                 return verdict
-        self._recipients.append(Recipient(forward_path, domain))
+        recipient = Recipient(forward_path, domain)
+        if parameters is not None:
+            recipient.notify, recipient.orcpt = parameters.notify or None, parameters.orcpt or None
+        self._recipients.append(recipient)
         return None
 
     # What policy does to the open transaction.
@@ -274,9 +324,9 @@ class ReceptionSession:
             self._trace_id = reception.ids.next()
             self._stream = reception.spool.open_stream(self._trace_id)
             self._stream.on_drained = self._connection.release
-            self._stream.append(self._trace(self._trace_id, reception.clock.now_ms()))
             self._message_id = field_value(data, b"message-id") or b""
-        self._stream.append(data)
+            self._begin(self._stream, data)
+        self._write(self._stream, data)
         if self._stream.backlog > STREAM_HIGH:
             self._connection.hold()
 
@@ -291,13 +341,13 @@ class ReceptionSession:
         stream = self._stream
         if stream is None:
             spool_id = reception.ids.next()
-            octets: bytes | None = content.joined(self._trace(spool_id, now))
-            size = len(octets)  # type: ignore[arg-type]
             self._message_id = content.message_id
+            octets: bytes | None = self._whole(content, spool_id, now)
+            size = len(octets)  # type: ignore[arg-type]
         else:
             self._stream = None
             spool_id = self._trace_id
-            stream.append(content.joined(b""))
+            self._write(stream, content.joined(b""), last=True)
             octets, size = None, stream.octets
             self._connection.unhold()  # all of it has come; a refused ticket drains no stream
         recipients = self._recipients
@@ -308,15 +358,43 @@ class ReceptionSession:
             size,
             now,
             self.label,
-            self.session.hello_name,
-            self.address,
+            self._client("HELO", self.session.hello_name),
+            self._client("ADDR", self.address),
             self._protocol(),
             self._eight_bit or content.eight_bit,
             content.dotted,
+            submitter=self.submitter,
         )
-        reception.spool.accept(Ticket(message, octets, enqueue(message, now), self._settled, stream))
+        due = now
+        if self._parameters is not None:
+            due = self._asked(message, self._parameters, now)
+        reception.spool.accept(Ticket(message, octets, enqueue(message, due), self._settled, stream))
         self._recipients = []
+        self._forwarded = {}
         return PENDING
+
+    def _whole(self, content: Content, spool_id: int, now: int) -> bytes:
+        """Content that fits into memory, as it is stored."""
+        return content.joined(self._trace(spool_id, now))
+
+    def _begin(self, stream: ContentStream, data: bytes) -> None:
+        """Large content begins, with ``data``."""
+        stream.append(self._trace(self._trace_id, self._reception.clock.now_ms()))
+
+    def _write(self, stream: ContentStream, data: bytes, *, last: bool = False) -> None:
+        """More of a large content."""
+        stream.append(data)
+
+    def _asked(self, message: Message, parameters: MailParameters, now: int) -> int:
+        """What the client asked of this message goes into its record; gives when it is due first (ms)."""
+        message.envid, message.ret = parameters.envid or None, parameters.ret or None
+        message.smtputf8, message.binary = parameters.smtputf8, parameters.binary
+        message.requiretls = parameters.requiretls
+        message.priority = parameters.priority or 0
+        if parameters.by is not None:
+            message.deliver_by = now + parameters.by * 1000
+            message.by_mode = parameters.by_mode + ("T" if parameters.by_trace else "")
+        return held_until(parameters, now)
 
     def _settled(self, ticket: Ticket, error: StorageError | None) -> None:
         """After commit point A: only here does a 250 leave."""
@@ -332,13 +410,15 @@ class ReceptionSession:
         reception.counters.add(OCTETS_IN, message.size)
         took = reception.clock.monotonic() - self._began
         self._log_reception(message, text, took)
-        reception.scheduler.admit(message, ticket.content, ticket.entries, took)
+        if message.recipients[0].due <= message.arrival:  # what is held is found when it is due
+            reception.scheduler.admit(message, ticket.content, ticket.entries, took)
 
     def on_refused_content(self) -> None:
         self.on_reset()
 
     def on_reset(self) -> None:
         self._recipients = []
+        self._forwarded = {}
         if self._stream is not None:
             self._stream.abandon()
             self._stream = None
@@ -359,8 +439,50 @@ class ReceptionSession:
             format_id(spool_id),
             recipients[0].forward_path if len(recipients) == 1 else None,
             now,
+            self._connection.tls and self._connection.tls[:2],
         )
         return field + self.added
+
+    # Questions, and clients that speak for others.
+
+    def on_verify(self, text: str) -> bytes | _Pending | None:
+        return self._reception.inquiries.verify(text) if self._access.verify and self.trusted else None
+
+    def on_expand(self, text: str) -> bytes | _Pending | None:
+        return self._reception.inquiries.expand(text) if self._access.verify and self.trusted else None
+
+    def on_etrn(self, text: str) -> bytes | _Pending | None:
+        if not self.trusted:
+            return None  # 459
+        self._reception.inquiries.flush(text, self._connection.answer)
+        return PENDING
+
+    def on_xclient(self, attributes: dict[str, str]) -> bytes | _Pending | None:
+        """The client stands for another one, which is the client from now on."""
+        if not within(self.peer, self._access.xclient) or "LOGIN" in attributes:
+            return NOT_A_PROXY
+        address = _known(attributes, "ADDR")
+        if address is not None:
+            self.address = address
+            self.trusted = self._reception.relay.trusts(address)
+        self.submitter = ""
+        return None
+
+    def on_xforward(self, attributes: dict[str, str]) -> bytes | _Pending | None:
+        """Whom the next message is from, for records and events; rights stay those of the client."""
+        if not within(self.peer, self._access.xclient):
+            return NOT_A_PROXY
+        self._forwarded |= attributes
+        return None
+
+    def leave(self) -> None:
+        """The connection is gone: nobody waits for what is being decided."""
+
+    def _client(self, attribute: str, own: str) -> str:
+        """HELO or ADDR: what XFORWARD said, else our own knowledge."""
+        return (_known(self._forwarded, attribute) or own) if self._forwarded else own
+
+    # What is written down.
 
     def _log_reception(self, message: Message, text: str, took: float) -> None:
         events = self._reception.events
@@ -368,6 +490,7 @@ class ReceptionSession:
         arrival = message.arrival / 1000
         delays = (took, 0.0, 0.0, 0.0)
         message_id = self._message_id[:MESSAGE_ID_LIMIT].decode("utf-8", "replace")
+        tls = self._connection.tls or IN_THE_CLEAR
         for recipient in message.recipients:
             events.write(
                 Event(
@@ -384,12 +507,17 @@ class ReceptionSession:
                     reception_protocol=message.protocol,
                     delays=delays,
                     message_id=message_id,
+                    submitter=message.submitter,
+                    tls_protocol_version=tls.version,
+                    tls_cipher=tls.cipher,
+                    tls_peer=tls.peer,
                 )
             )
 
     def _rejected(self, forward_path: str, reply: bytes, command: str) -> None:
         reception = self._reception
         now = reception.clock.now_ms() / 1000
+        tls = self._connection.tls or IN_THE_CLEAR
         code, status, text = reply.decode().rstrip().split(" ", 2)
         reception.counters.add(REJECTED, 1)
         reception.events.write(
@@ -400,11 +528,41 @@ class ReceptionSession:
                 timestamp=now,
                 created=now,
                 session_id=self.label,
-                peer_address=PeerAddress(self.session.hello_name, self.address),
+                peer_address=PeerAddress(
+                    self._client("HELO", self.session.hello_name), self._client("ADDR", self.address)
+                ),
                 response=Response(int(code), status, text, command),
                 reception_protocol=self._protocol(),
+                submitter=self.submitter,
+                tls_protocol_version=tls.version,
+                tls_cipher=tls.cipher,
+                tls_peer=tls.peer,
             )
         )
 
     def _protocol(self) -> str:
-        return "ESMTP" if self.session.esmtp else "SMTP"
+        parameters = self._parameters
+        return protocol_name(
+            extended=self.session.esmtp,
+            utf8=parameters is not None and parameters.smtputf8,
+            tls=self._connection.tls is not None,
+            login=bool(self.submitter),
+        )
+
+
+Make = Callable[[Reception, ServerConnection, str, Access], ReceptionSession]
+
+
+def held_until(parameters: MailParameters, now: int) -> int:
+    """When a message is due first (ms), by FUTURERELEASE (RFC 4865)."""
+    if parameters.hold_for:
+        return now + parameters.hold_for * 1000
+    if parameters.hold_until:
+        return max(now, round(datetime.fromisoformat(parameters.hold_until).timestamp() * 1000))
+    return now
+
+
+def _known(attributes: dict[str, str], name: str) -> str | None:
+    """The value of an attribute of XCLIENT or XFORWARD; None where the proxy knows none."""
+    value = attributes.get(name)
+    return None if value is None or value.startswith("[") else value

@@ -75,6 +75,18 @@ class QueueVerbs:
             yield row
         await admin.drained()
 
+    async def flush(self, node: str) -> int:
+        """All for a domain, or with "@" in front for it and those below it: how many messages are tried now, of our
+        own shards. Raises MtaError."""
+        met = 0
+        for shard, admin in self._admins.items():
+            for row in await admin.stats():
+                domain = row["domain"]
+                if domain == node.removeprefix("@") or (node.startswith("@") and domain.endswith(f".{node[1:]}")):
+                    async for _ in self.answer("queue.flush", {"domain": domain}, shard):
+                        met += 1
+        return met
+
     async def drift(self) -> int:
         """What the ledgers of our shards cannot account for, in recipients: 0, unless something is badly wrong."""
         rows = [await admin.audit() for admin in self._admins.values()]

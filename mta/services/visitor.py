@@ -155,7 +155,7 @@ class Visitor:
 
     @property
     def _login(self) -> str:
-        return str(getattr(self._host.session, "login_name", ""))
+        return self._host.session.login_name
 
     def logged_in(self) -> None:
         """The client is somebody: limits for strangers are not for it any more."""
@@ -173,10 +173,12 @@ class Visitor:
         for waiting in (self._greeting, self._listing, self._task):
             if waiting is not None:
                 waiting.cancel()
+        self._greeting = self._listing = self._task = None
         if self._handed:
             self._handed = False
             self._host.on_reset()
         self._host.visitor = None
+        self._connection.on_mistakes = None
         self._guard.strangers.pop(self._connection, None)
         if self._client is not None:
             self._guard.throttle.leave(self._client)

@@ -11,10 +11,13 @@ import random
 import resource
 import signal
 import socket
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mta.clock import SystemClock
 from mta.config import Config
+from mta.config.sections import Listener
 from mta.errors import UnavailableError
 from mta.metrics import MetricsTable
 from mta.metrics.layout import (
@@ -26,14 +29,17 @@ from mta.metrics.layout import (
 )
 from mta.model.message import split_due_key
 from mta.net.deadlines import Wheel
+from mta.net.proxied import Proxies
 from mta.net.remote import RemoteDeadlines
 from mta.net.server import Deadlines, ServerConnection
+from mta.net.tls import bindings_of, tls_of
 from mta.policy.relay import RelayPolicy
 from mta.policy.retry import RetryPolicy
 from mta.routing.nameservers import NameServer, name_servers
 from mta.routing.resolver import Resolver
 from mta.routing.router import Router
 from mta.routing.routes import Routes
+from mta.services.access import access_of
 from mta.services.control import ControlChannel
 from mta.services.delivery import TICK, Delivery, DeliverySettings
 from mta.services.gauges import Gauges, StressGauge
@@ -46,6 +52,11 @@ from mta.services.reception import FAILING, Reception, ReceptionSettings
 from mta.services.shard import Shard
 from mta.services.verbs import QueueVerbs
 from mta.spool.protocol import Spool, SpoolFailed
+
+if TYPE_CHECKING:
+    from mta.directory.reader import DirectoryReader
+    from mta.services.login import Logins
+    from mta.services.submission import Submission
 
 _log = logging.getLogger("mta.worker")
 
@@ -77,7 +88,11 @@ class Worker:
         self._hooks = load_hooks(config)
         self._shares = table.shares(orders.row)
         self._events = events_for(config, self._hooks)
-        self._bound = [sock for _, sock in orders.sockets()]
+        self._bound = orders.sockets()
+        self._proxies: list[Proxies] = []
+        self._directory: DirectoryReader | None = None
+        self._logins: Logins | None = None
+        self._submitting: Submission | None = None
         self._servers: list[asyncio.AbstractServer] = []
         self._shards: list[Shard] = []
         self._draining = False
@@ -96,6 +111,7 @@ class Worker:
         await self._listen()
         self._gauges = Gauges(self._shards, self._delivery, self._events, self._counters, self._clock)
         self._verbs = verbs = QueueVerbs(self._shards, self._delivery, self._events, self._clock)
+        self._reception.inquiries.on_flush = self._flush
         self._control = ControlChannel(
             with_probe(verbs.answer, self._probe), {"drain": self.drain}, lambda: os._exit(0)
         )
@@ -168,14 +184,37 @@ class Worker:
         config = self._config
         if not config.local.domains:
             return NO_LOCAL_MAIL
-        from mta.directory.reader import DirectoryReader
-        from mta.directory.tables import directory_path
-
         local = config.local
-        directory = DirectoryReader(
-            directory_path(config.data_dir), separator=local.subaddress, postmaster=local.postmaster, clock=self._clock
+        return LocalMail(
+            frozenset(local.domains), self._open_directory(), postmaster=local.postmaster, clock=self._clock
         )
-        return LocalMail(frozenset(local.domains), directory, postmaster=local.postmaster, clock=self._clock)
+
+    def _open_directory(self) -> "DirectoryReader":
+        """One for all who ask: a process may open an environment only once."""
+        if self._directory is None:
+            from mta.directory.reader import DirectoryReader
+            from mta.directory.tables import directory_path
+
+            local, path = self._config.local, directory_path(self._config.data_dir)
+            self._directory = DirectoryReader(
+                path, separator=local.subaddress, postmaster=local.postmaster, clock=self._clock
+            )
+        return self._directory
+
+    def _submission(self) -> "Submission":
+        """For listeners where people log in; the same for all of them."""
+        if self._submitting is None:
+            from mta.services.login import Logins
+            from mta.services.submission import Allowance, Submission
+
+            config, directory = self._config, self._open_directory()
+            self._logins = Logins(directory, config, self._clock)
+            limits = config.submission
+            allowance = Allowance(
+                self._table.rates(), self._table.secret, limits.messages_per_user, limits.recipients_per_user
+            )
+            self._submitting = Submission(self._reception, self._logins, directory, allowance)
+        return self._submitting
 
     def _delivery_settings(self) -> DeliverySettings:
         delivery = self._config.delivery
@@ -199,25 +238,47 @@ class Worker:
             self._resolver,
             port=config.delivery.port,
             own_names=own_names(config),
-            own_addresses=own_addresses(self._bound),
+            own_addresses=own_addresses([sock for _, sock in self._bound]),
             random=random.Random(),
             clock=self._clock,
         )
 
     async def _listen(self) -> None:
         loop = asyncio.get_running_loop()
-        deadlines = self._deadlines
-        reception = self._reception
-
-        def make() -> ServerConnection:
-            return ServerConnection(reception.opened, reception.closed, self._wheel, deadlines)
-
-        for bound in self._bound:
+        for index, bound in self._bound:
+            door = self._door(self._config.listener[index])
             if bound.family == socket.AF_UNIX:
-                server = await loop.create_unix_server(make, sock=bound, backlog=BACKLOG)
+                server = await loop.create_unix_server(door, sock=bound, backlog=BACKLOG)
             else:
-                server = await loop.create_server(make, sock=bound, backlog=BACKLOG)
+                server = await loop.create_server(door, sock=bound, backlog=BACKLOG)
             self._servers.append(server)
+
+    def _door(self, listener: Listener) -> Callable[[], asyncio.Protocol]:
+        """What makes the connections of one listener."""
+        tls, access = tls_of(listener, self._clock), access_of(listener, self._config)
+        if access.submission:
+            submission = self._submission()
+            assert self._logins is not None
+            opened = submission.listener(access._replace(mechanisms=self._logins.mechanisms(bindings_of(tls))))
+        else:
+            opened = self._reception.listener(access)
+        closed, wheel, deadlines = self._reception.closed, self._wheel, self._deadlines
+
+        def make(peer: tuple[str, int] | None = None) -> ServerConnection:
+            return ServerConnection(opened, closed, wheel, deadlines, tls, peer)
+
+        if not listener.proxy_protocol:
+            return make
+        self._proxies.append(Proxies(listener.proxy_networks, make))
+        return self._proxies[-1].door
+
+    async def _flush(self, node: str) -> int:
+        """For ETRN: our own shards now; the attendant tells the other workers."""
+        met = await self._verbs.flush(node)
+        if self._config.workers > 1:
+            self._control.notify("flush", domain=node.removeprefix("@"))
+            return max(met, 1)  # what the others have is not known here
+        return met
 
     # Running.
 
@@ -293,6 +354,8 @@ class Worker:
         self._draining = True
         for server in self._servers:
             server.close()
+        for proxies in self._proxies:
+            proxies.close()
         self._reception.drain()
         self._delivery.drain()
         self._drain_until = asyncio.get_running_loop().time() + self._config.drain_timeout * DRAIN_SHARE
@@ -319,6 +382,8 @@ class Worker:
         await self._resolver.close()
         if self._hooks is not None:
             await self._hooks.close()
+        if self._logins is not None:
+            self._logins.stop()
         for shard in self._shards:
             await shard.stop()
         self._events.close()

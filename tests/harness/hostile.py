@@ -28,11 +28,13 @@ _clock = SystemClock()
 class Raw:
     """A connection that says what it is told. ``greeted`` False: it does not wait for the greeting."""
 
-    def __init__(self, port: int, *, greeted: bool = True, receive_buffer: int = 0) -> None:
+    def __init__(self, port: int, *, greeted: bool = True, receive_buffer: int = 0, source: str = "") -> None:
         self.sock = socket.socket()
         if receive_buffer:
             self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
         self.sock.settimeout(PATIENCE)
+        if source:
+            self.sock.bind((source, 0))
         self.sock.connect(("127.0.0.1", port))
         self.unread = b""
         if greeted:

@@ -58,8 +58,13 @@ def wait_until(look: Callable[[], T], what: str | Callable[[], str], patience: f
 def toml(settings: Row) -> str:
     """A configuration file: plain values first, then tables, then arrays of tables."""
 
+    def shown(value: object) -> str:
+        if isinstance(value, dict):
+            return "{" + ", ".join(f"{key} = {shown(item)}" for key, item in value.items()) + "}"
+        return json.dumps(value, ensure_ascii=False)
+
     def lines(table: Row) -> list[str]:
-        return [f"{key} = {json.dumps(value, ensure_ascii=False)}" for key, value in table.items()]
+        return [f"{key} = {shown(value)}" for key, value in table.items()]
 
     plain = {k: v for k, v in settings.items() if not isinstance(v, dict) and not _is_tables(v)}
     text = lines(plain)

@@ -69,6 +69,34 @@ command_timeout = "5m"
 content_timeout = "10m"
 minimum_rate = 500
 content_memory = "64MiB"
+[policy]
+allow = ["198.51.100.0/24"]
+ipv4_prefix = 24
+ipv6_prefix = 48
+connection_rate = "60/min"
+message_rate = "100/h"
+recipient_rate = 0
+failure_rate = "10/min"
+error_rate = "20/min"
+tarpit = "1s"
+greet_pause = "500ms"
+session_timeout = "1h"
+dnsbl_threshold = 2
+dnsbl_timeout = "3s"
+reserve = 0.2
+stress_connections = 0.7
+stress_memory = "512MiB"
+[[dnsbl]]
+zone = "bad.example"
+[[dnsbl]]
+zone = "good.example"
+weight = -2.5
+answers = ["127.0.0.2", "127.0.1.0/24"]
+[[hook]]
+module = "my_policy:Policy"
+path = "policies"
+timeout = "2s"
+options = { words = ["cheap", "now"], limit = 3, deep = { flag = true } }
 [log]
 events = "-"
 rotate_size = "1GiB"
@@ -103,6 +131,11 @@ def test_every_key_of_the_contract_is_understood():
     assert made.listener[0].certificate == Path.cwd() / "cert.pem"
     assert made.limits.minimum_rate == 500
     assert made.drain_timeout == 60
+    assert made.policy.connection_rate == 1
+    assert made.dnsbl[0].weight == 1
+    assert [str(network) for network in made.dnsbl[1].answers] == ["127.0.0.2/32", "127.0.1.0/24"]
+    assert made.hook[0].path == Path.cwd() / "policies"
+    assert made.hook[0].options == {"words": ["cheap", "now"], "limit": 3, "deep": {"flag": True}}
 
 
 def test_a_configuration_travels_to_another_process_unchanged():

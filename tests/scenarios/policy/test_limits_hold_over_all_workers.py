@@ -1,0 +1,42 @@
+"""A client that is not known has one limit at all workers together; who is known has none."""
+
+from tests.harness.hostile import HELLO, Raw, close_all
+
+STRANGER = "127.0.0.9"
+OURS = {"networks": ["127.0.0.1/32"], "domains": ["ours.example"]}
+DISCARD = [{"domain": "*", "to": "discard:"}]
+
+
+def stranger(port: int) -> Raw:
+    return Raw(port, greeted=False, source=STRANGER)
+
+
+def test_connections_of_a_client_are_counted_over_all_workers(mta) -> None:
+    server = mta(workers=2, relay=OURS, route=DISCARD, limits={"connections_per_client": 6})
+    clients = [stranger(server.port) for _ in range(16)]
+    said = [client.reply() for client in clients]
+    assert len([line for line in said if line.startswith("220 ")]) == 6
+    assert {line for line in said if not line.startswith("220 ")} == {
+        "421 4.7.0 too many for your network now (limits.connections_per_client), try again later"
+    }
+    assert server.metrics()['mta_rejections_total{reason="connections"}'] == 10
+    server.send("bob@ours.example")
+    close_all(clients)
+    server.wait_for_empty_queue()
+
+
+def test_messages_of_a_client_are_counted_over_all_workers(mta) -> None:
+    server = mta(workers=2, relay=OURS, route=DISCARD, policy={"message_rate": "10/h", "tarpit": "0s"})
+    codes = []
+    for _ in range(12):  # ten an hour: one at once, the next in six minutes
+        with stranger(server.port) as client:
+            assert client.reply().startswith("220 ")
+            assert client.ask(HELLO).startswith("250-")
+            codes.append(client.ask(b"MAIL FROM:<eve@elsewhere.example>\r\n"))
+    assert [code[:3] for code in codes].count("250") == 1
+    assert len([code for code in codes if code.startswith("450 4.7.1 ") and "policy.message_rate" in code]) == 11
+    rejected = server.wait_for_events(11, "Rejection", reason="message_rate")
+    assert {row["peer_address"]["addr"] for row in rejected} == {STRANGER}
+    for _ in range(3):
+        server.send("bob@ours.example")
+    server.wait_for_empty_queue()
