@@ -27,12 +27,25 @@ class Host(NamedTuple):
     addresses: tuple[str, ...] = ()
 
 
+class Login(NamedTuple):
+    """Who we are for a remote. Never shows the password."""
+
+    user: str
+    password: str
+
+    def __repr__(self) -> str:
+        return f"Login({self.user!r})"
+
+
 class Destination(msgspec.Struct, frozen=True):
-    """Hosts in the order of trial. Destinations with the same ``site`` share connections and limits."""
+    """Hosts in the order of trial. Destinations with the same ``site`` share connections and limits. ``tls``: as in a
+    route, "" for what is usual."""
 
     site: str
     protocol: Protocol
     hosts: tuple[Host, ...] = ()
+    tls: str = ""
+    login: Login | None = None
 
 
 class RoutingError(MtaError):

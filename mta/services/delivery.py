@@ -7,14 +7,17 @@ follows a failure (``mta.services.outcomes`` with ``mta.policy.trouble``), or wr
 import asyncio
 import logging
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from pathlib import Path
+from typing import Any, NamedTuple, cast
 
 from mta.clock import Clock
+from mta.errors import ConfigError
 from mta.metrics.layout import CONNECTIONS_OUT, OCTETS_OUT, OPENED_OUT
 from mta.model.spoolid import format_id
 from mta.net.connect import connect_first
 from mta.net.deadlines import Wheel
 from mta.net.remote import RemoteConnection, RemoteDeadlines
+from mta.net.tls_client import CHECKED, NO_TLS, ClientContext, ClientTls, Mode, client_context
 from mta.policy.trouble import Kind, Problem, permanent, tries_next_host
 from mta.queue.entry import Attempt, Entry
 from mta.queue.site import Site
@@ -36,6 +39,10 @@ WHOLE_CONTENT = 262_144
 RESOLVING = 256
 #: Seconds between looks at ready queues that wait for one more connection.
 TICK = 0.1
+#: Stages of a connection that end in a handshake that did not come about.
+HANDSHAKES = ("TLS", "CERTIFICATE")
+#: Seconds for which a host whose handshake failed gets mail in the clear, where TLS is only opportunistic.
+WITHOUT_TLS = 3600.0
 #: Seconds after which a site without work is forgotten.
 SITE_MEMORY = 300.0
 
@@ -52,6 +59,8 @@ class DeliverySettings(NamedTuple):
     deadlines: RemoteDeadlines
     ready_limit: int
     pause: float
+    tls: Mode = "opportunistic"
+    tls_authorities: Path | None = None
 
 
 class Delivery:
@@ -77,6 +86,9 @@ class Delivery:
         self.sites: dict[str, SiteDelivery] = {}
         self.resolving: dict[str, list[Entry]] = {}
         self.draining = False
+        #: Hosts with which no handshake came about lately, and until when they get mail in the clear (monotonic).
+        self.without_tls: dict[str, float] = {}
+        self._contexts: dict[bool, ClientContext] = {}
         self.tasks: set[asyncio.Task[None]] = set()
 
     def has_room(self, domain: str, free: int) -> bool:
@@ -143,6 +155,26 @@ class Delivery:
         for entry in entries:
             if not entry.dropped:
                 entry.home.outcomes.failed_whole(entry, "", "", problem)
+
+    def tls_for(self, destination: Destination, host: Host) -> ClientTls:
+        """How a connection to this host does TLS. Raises ConfigError when the authorities cannot be read."""
+        mode = cast(Mode, destination.tls or self.settings.tls)
+        if mode == "none" or host.port == 0:
+            return NO_TLS
+        if mode == "opportunistic" and self.without_tls.get(host.name, 0.0) > self.clock.monotonic():
+            return NO_TLS
+        check = mode in CHECKED
+        context = self._contexts.get(check)
+        if context is None:
+            context = client_context(check=check, authorities=self.settings.tls_authorities)
+            self._contexts[check] = context
+        return ClientTls(mode, context)
+
+    def no_handshake_with(self, host: Host) -> None:
+        """Mail for it goes in the clear for a while, where that is allowed."""
+        now = self.clock.monotonic()
+        self.without_tls = {name: until for name, until in self.without_tls.items() if until > now}
+        self.without_tls[host.name] = now + WITHOUT_TLS
 
     def spawn(self, job: "asyncio.coroutines.Coroutine[None, None, None]") -> None:  # type: ignore[name-defined]
         task = asyncio.get_running_loop().create_task(job)
@@ -433,12 +465,33 @@ class SiteDelivery:
             self.shunned[host] = self._delivery.clock.monotonic() + self._delivery.settings.pause
 
     async def _try_host(self, host: Host) -> tuple[RemoteConnection | None, Problem]:
+        """Opportunistic TLS that fails is left away: a second connection in the clear, and the host is remembered."""
+        delivery = self._delivery
+        try:
+            tls = delivery.tls_for(self.destination, host)
+        except ConfigError as error:
+            return None, Problem(Kind.TLS, text=error.findings[0])
+        remote, problem = await self._try_with(host, tls)
+        if remote is None and tls.mode == "opportunistic" and problem.stage in HANDSHAKES:
+            _log.warning("%s: %s; it gets mail in the clear for %g s", self.queue.name, problem.text, WITHOUT_TLS)
+            delivery.no_handshake_with(host)
+            return await self._try_with(host, NO_TLS)
+        return remote, problem
+
+    async def _try_with(self, host: Host, tls: ClientTls) -> tuple[RemoteConnection | None, Problem]:
         settings = self._delivery.settings
-        lmtp = self.destination.protocol == "lmtp"
+        destination = self.destination
 
         def make() -> RemoteConnection:
             return RemoteConnection(
-                self, self._delivery.wheel, settings.deadlines, settings.ehlo_name, host.name, lmtp=lmtp
+                self,
+                self._delivery.wheel,
+                settings.deadlines,
+                settings.ehlo_name,
+                host.name,
+                lmtp=destination.protocol == "lmtp",
+                tls=tls,
+                login=destination.login,
             )
 
         try:
@@ -457,9 +510,11 @@ class SiteDelivery:
             raise
         if refused is None and remote.session.room:
             return remote, Problem(Kind.CONNECT)
-        return None, Problem(
-            Kind.GREETING, text=f"{host.name} said: {refused}" if refused else f"{host.name} closed the connection"
-        )
+        stage = remote.failed_at
+        kind = Kind.LOGIN if stage == "AUTH" else Kind.TLS if stage in (*HANDSHAKES, "STARTTLS") else Kind.GREETING
+        says = "" if kind is Kind.TLS else " said"
+        text = f"{host.name}{says}: {refused}" if refused else f"{host.name} closed the connection"
+        return None, Problem(kind, text=text, stage=stage)
 
     def _unreachable(self, host: str, problem: Problem) -> None:
         """No host took a connection. With others alive the site goes on with those; else all that is ready waits."""
