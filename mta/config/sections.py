@@ -173,7 +173,7 @@ class Dns(Section, frozen=True):
 
 class Delivery(Section, frozen=True):
     """Retry times and what one site may get at once. ``ready_limit``: recipients ready for one site, in memory.
-    ``tls``: "opportunistic" (where a host offers it, whatever its certificate), "required", "verify" (and the certificate
+    ``tls``: "opportunistic" (where a host offers it, whatever its certificate), "required", "verify" (its certificate
     is that of the host) or "none". ``tls_authorities``: PEM, who may sign certificates; the system's by default."""
 
     port: Port = 25

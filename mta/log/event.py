@@ -65,3 +65,4 @@ class Event(msgspec.Struct, omit_defaults=True, kw_only=True, gc=False):
     reason: str = ""
     origin: str = ""
     message_id: str = ""
+    tls_verified: bool = False

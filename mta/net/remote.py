@@ -60,9 +60,9 @@ class RemoteOwner(Protocol):
 
 class RemoteConnection(asyncio.Protocol):
     """One connection to ``host`` (its name) at ``address`` (ip, port or a unix path). ``sent`` counts transactions.
-    ``tls``: what the handshake came to, None in the clear; ``verified``: its certificate was checked. ``offer``: what the
-    host can, from ``ready`` on. ``failed_at``: the stage in which it did not come about, "CERTIFICATE" and "TLS" for the
-    handshake."""
+    ``tls``: what the handshake came to, None in the clear; ``verified``: its certificate was checked. ``offer``: what
+    the host can, from ``ready`` on. ``failed_at``: the stage in which it did not come about, "CERTIFICATE" and "TLS"
+    for the handshake. ``most``: transactions that it is for, set by its owner."""
 
     __slots__ = (
         "_deadlines",
@@ -84,6 +84,7 @@ class RemoteConnection(asyncio.Protocol):
         "handshake",
         "host",
         "idle",
+        "most",
         "offer",
         "protocol",
         "sent",
@@ -133,6 +134,7 @@ class RemoteConnection(asyncio.Protocol):
         self.address = ""
         self.connect_seconds = 0.0
         self.sent = 0
+        self.most = 1
         self.idle = False
         self.gone = False
         #: Settled once: None when the session is ready, else what the host said or did instead.

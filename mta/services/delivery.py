@@ -13,15 +13,19 @@ from typing import Any, NamedTuple, cast
 from mta.clock import Clock
 from mta.errors import ConfigError
 from mta.metrics.layout import CONNECTIONS_OUT, OCTETS_OUT, OPENED_OUT
+from mta.model.message import Message, Recipient
 from mta.model.spoolid import format_id
 from mta.net.connect import connect_first
 from mta.net.deadlines import Wheel
 from mta.net.remote import RemoteConnection, RemoteDeadlines
 from mta.net.tls_client import CHECKED, NO_TLS, ClientContext, ClientTls, Mode, client_context
+from mta.policy.offer import PLAIN, Sending, is_plain, sending
 from mta.policy.trouble import Kind, Problem, permanent, tries_next_host
 from mta.queue.entry import Attempt, Entry
 from mta.queue.site import Site
+from mta.routing.destination import checked
 from mta.routing.router import Destination, Host, Router, RoutingError
+from mta.services.conversions import Conversions
 from mta.services.local import NO_LOCAL_MAIL, LocalMail
 from mta_ext.counters import Counters
 from mta_ext.reply import Reply
@@ -115,7 +119,7 @@ class Delivery:
             return
         destination = self.router.cached(entry.domain)
         if isinstance(destination, Destination):
-            self._place(entry, destination)
+            self.place(entry, destination)
         elif destination is None:
             waiting = self.resolving.get(entry.domain)
             if waiting is None:
@@ -126,7 +130,8 @@ class Delivery:
         else:
             self._unroutable([entry], destination)
 
-    def _place(self, entry: Entry, destination: Destination) -> None:
+    def place(self, entry: Entry, destination: Destination) -> None:
+        """Into the line of its site."""
         if destination.protocol == "discard":
             entry.home.outcomes.discarded(entry)
             return
@@ -147,7 +152,7 @@ class Delivery:
         else:
             for entry in self.resolving.pop(domain):
                 if not entry.dropped:
-                    self._place(entry, destination)
+                    self.place(entry, destination)
 
     def _unroutable(self, entries: list[Entry], error: RoutingError) -> None:
         kind = Kind.ROUTING if error.permanent else Kind.DNS
@@ -244,6 +249,7 @@ class SiteDelivery:
         self.queue: Site[RemoteConnection] = Site(destination.site, limit)
         self.members: set[RemoteConnection] = set()
         self.shunned: dict[str, float] = {}
+        self._conversions = Conversions(delivery.spawn, self._taken_up)
 
     def add(self, entry: Entry, destination: Destination) -> None:
         """One more ready entry: to an idle connection at once, or into the line."""
@@ -292,13 +298,13 @@ class SiteDelivery:
             return
         delivery = self._delivery
         ready = self.queue.ready
-        while ready and not delivery.draining and remote.sent < delivery.settings.messages_per_connection:
+        while ready and not delivery.draining and remote.sent < remote.most:
             entry = ready.popleft()
             if not entry.dropped and self._given(remote, entry):
                 return
         if remote.session.outstanding:
             return
-        if delivery.draining or remote.sent >= delivery.settings.messages_per_connection:
+        if delivery.draining or remote.sent >= remote.most:
             self.leave(remote)
         elif not remote.idle:
             remote.idle = True
@@ -321,16 +327,23 @@ class SiteDelivery:
         if message is None:
             entry.home.scheduler.close(entry)
             return False
-        recipients = entry.recipients(LMTP_RECIPIENTS if self.destination.protocol == "lmtp" else RECIPIENTS)
+        most = LMTP_RECIPIENTS if self.destination.protocol == "lmtp" else RECIPIENTS
+        recipients = entry.recipients(min(most, remote.offer.limit or most))
         if not recipients:
             entry.home.outcomes.advance(entry, message)
             return False
-        limit = remote.session.size_limit
-        if limit and message.size > limit:
-            problem = Problem(Kind.TOO_LARGE, status="5.3.4", text=f"{message.size} octets, the remote takes {limit}")
-            entry.home.outcomes.failed_whole(entry, self.queue.name, remote.host, problem)
-            return False
+        how: Sending | None = PLAIN
         content: bytes | Iterator[bytes] | None = entry.content
+        size, dotted = message.size, message.dotted
+        if not is_plain(message, recipients, remote.offer):
+            how = self._how(remote, entry, message, recipients)
+            if how is not None and how.convert:
+                content = self._conversions.take(entry, message)
+                if content is None:
+                    return False
+                size, dotted = len(content), content.startswith(b".") or b"\n." in content
+        if how is None or not self._small_enough(remote, entry, size):
+            return False
         if content is None:
             pieces: Iterator[bytes] = entry.home.spool.content(message)
             content = b"".join(pieces) if message.size <= WHOLE_CONTENT else pieces
@@ -338,17 +351,54 @@ class SiteDelivery:
         attempt = Attempt(entry, recipients, now, now - entry.ready_at)
         entry.in_flight = True
         remote.sent += 1
-        delivery.counters.add(OCTETS_OUT, message.size)
+        delivery.counters.add(OCTETS_OUT, size)
         remote.session.deliver(
             attempt,
             message.reverse_path,
             [r.forward_path for r in recipients],
             content,
-            size=message.size,
-            dotted=message.dotted,
-            eight_bit=message.eight_bit,
+            size=size,
+            dotted=dotted,
+            eight_bit=message.eight_bit and not how.convert,
+            parameters=how.parameters,
+            recipient_parameters=how.recipient_parameters,
+            binary=how.binary,
+            smtputf8=how.smtputf8,
         )
         return True
+
+    def _small_enough(self, remote: RemoteConnection, entry: Entry, size: int) -> bool:
+        limit = remote.session.size_limit
+        if not limit or size <= limit:
+            return True
+        problem = Problem(Kind.TOO_LARGE, status="5.3.4", text=f"{size} octets, the remote takes {limit}")
+        entry.home.outcomes.failed_whole(entry, self.queue.name, remote.host, problem)
+        return False
+
+    def _how(
+        self, remote: RemoteConnection, entry: Entry, message: Message, recipients: list[Recipient]
+    ) -> Sending | None:
+        """What is said about a message that asks for something; None: it goes another way."""
+        destination = self.destination
+        if message.requiretls and destination.protocol == "smtp" and not remote.verified and destination.tls != "none":
+            self._delivery.place(entry, checked(destination))
+            return None
+        outcomes = entry.home.outcomes
+        found = sending(
+            message, recipients, remote.offer, self._delivery.clock.now_ms(), lambda: outcomes.head(message, entry)
+        )
+        if isinstance(found, Sending):
+            return found
+        outcomes.failed_whole(entry, self.queue.name, remote.host, found)
+        return None
+
+    def _taken_up(self, entry: Entry, problem: Problem | None) -> None:
+        """The conversion of large content has ended."""
+        if problem is not None:
+            entry.home.outcomes.failed_whole(entry, self.queue.name, "", problem)
+        elif not entry.dropped:
+            self.queue.ready.appendleft(entry)
+            self.pump()
 
     # What came of it.
 
@@ -384,6 +434,8 @@ class SiteDelivery:
             remote.handshake.set_result(str(reply) if reply is not None else reason)
 
     def ready(self, remote: RemoteConnection) -> None:
+        most = self._delivery.settings.messages_per_connection
+        remote.most = min(most, remote.offer.messages or most)
         if not remote.handshake.done():
             remote.handshake.set_result(None)
 
@@ -527,6 +579,9 @@ class SiteDelivery:
         if queue.connections:
             return
         ready, count = queue.ready, len(queue.ready)
+        if self.destination.requiretls and problem.stage in ("STARTTLS", "CERTIFICATE"):
+            # Who was asked and cannot, or cannot prove who it is: it will not be able to later (RFC 8689 §4.2.1).
+            problem = Problem(Kind.LACKING, status="5.7.30", text=f"REQUIRETLS: {problem.text}", stage=problem.stage)
         for _ in range(count):
             entry = ready.popleft()
             if not entry.dropped:
