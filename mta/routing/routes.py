@@ -39,7 +39,7 @@ class Routes:
     """Compiled once per configuration. Exact domains are one dict look-up, wildcards are few and tried in order."""
 
     def __init__(self, table: Iterable[tuple[str, str] | Row] = ()) -> None:
-        """``table``: in the order of the file; (domain, to) does as well. Raises ConfigError, a line per wrong entry."""
+        """``table``: in the order of the file; (domain, to) is one too. Raises ConfigError, a line per wrong entry."""
         self._exact: dict[str, tuple[int, Destination]] = {}
         self._suffixes: list[_Suffix] = []
         findings: list[str] = []
