@@ -181,7 +181,10 @@ class RemoteConnection(asyncio.Protocol):
 
     def eof_received(self) -> bool:
         """No reply can come any more, so nothing is worth sending: content that still waits does not hold us up."""
-        self.transport.abort()
+        if self.tls is None:
+            self.transport.abort()
+        else:
+            asyncio.get_running_loop().call_soon(self.transport.abort)  # asyncio's TLS is in the middle of something
         return False
 
     def connection_lost(self, exc: Exception | None) -> None:

@@ -18,7 +18,7 @@ from mta.model.spoolid import format_id
 from mta.net.connect import connect_first
 from mta.net.deadlines import Wheel
 from mta.net.remote import RemoteConnection, RemoteDeadlines
-from mta.net.tls_client import CHECKED, NO_TLS, ClientContext, ClientTls, Mode, client_context
+from mta.net.tls_client import CHECKED, HANDSHAKE, NO_TLS, ClientContext, ClientTls, Mode, client_context
 from mta.policy.offer import PLAIN, Sending, is_plain, sending
 from mta.policy.trouble import Kind, Problem, permanent, tries_next_host
 from mta.queue.entry import Attempt, Entry
@@ -173,7 +173,7 @@ class Delivery:
         if context is None:
             context = client_context(check=check, authorities=self.settings.tls_authorities)
             self._contexts[check] = context
-        return ClientTls(mode, context)
+        return ClientTls(mode, context, min(HANDSHAKE, self.settings.deadlines.command))
 
     def no_handshake_with(self, host: Host) -> None:
         """Mail for it goes in the clear for a while, where that is allowed."""

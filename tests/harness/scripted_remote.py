@@ -2,9 +2,8 @@
 
 Owns: a server grammar just good enough for clients under test, a script of answers by verb, what was received.
 Verbs of a script: CONNECT EHLO HELO LHLO STARTTLS AUTH MAIL RCPT DATA DOT BDAT RSET QUIT. Each
-time a verb comes up, the next answer of
-its list is used; behind its end, and without a list, the server behaves. Never does: judging what a client sends,
-beyond noting commands out of sequence in ``violations``.
+time a verb comes up, the next answer of its list is used; behind its end, and without a list, the server behaves.
+Never does: judging what a client sends, beyond noting commands out of sequence in ``violations``.
 """
 
 import asyncio
@@ -12,6 +11,7 @@ import base64
 import ssl
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import cast
 
 from mta.directory.passwords import scram_keys
 from mta.policy.sasl import Attempt, Challenge, Login, Mechanism, Plain, Proved, Scram
@@ -282,14 +282,17 @@ class _Shell(asyncio.Protocol):
         self._remote = remote
         self._connections = connections
         self._context = context
+        self._early: list[bytes] | None = None  # what comes through TLS before we hear that it is there
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
-        self._connections.add(transport)
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's is none by inheritance
+        self._connections.add(self._transport)
         self._write(self._remote.connected())
 
     def data_received(self, data: bytes) -> None:
+        if self._early is not None:
+            self._early.append(data)
+            return
         self._write(self._remote.receive(data))
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -300,6 +303,7 @@ class _Shell(asyncio.Protocol):
             self._transport.write(octets)
         if self._remote.wants_tls:
             self._transport.pause_reading()
+            self._early = []
             self._handshake = asyncio.get_running_loop().create_task(self._shake_hands())
             return
         if self._remote.closed:
@@ -315,6 +319,9 @@ class _Shell(asyncio.Protocol):
         self._transport = secured
         self._connections.add(secured)
         self._remote.tls_started()
+        early, self._early = b"".join(self._early or []), None
+        if early:
+            self.data_received(early)
 
 
 class ScriptedServer:
