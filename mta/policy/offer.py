@@ -156,7 +156,7 @@ def _utf8(message: Message, recipients: Sequence[Recipient], offer: Offer, head:
 
 
 def _deadline(message: Message, offer: Offer, now: int) -> list[str] | Problem:
-    """``deliver_by`` is a moment; the remote is told the seconds that are left, fewer than none where that is allowed."""
+    """``deliver_by`` is a moment; the remote is told the seconds that are left, less than none where that may be."""
     returns = message.by_mode.startswith("R")
     left = (message.deliver_by - now) // 1000
     if returns and left <= 0:

@@ -16,6 +16,8 @@ from functools import lru_cache
 from hashlib import pbkdf2_hmac, sha256
 from typing import Final, NamedTuple, Protocol
 
+from mta.routing.destination import Login
+
 #: Iterations that a remote may ask of us: 600,000 take about 0.2 s of a core, and the loop waits for them; once, as
 #: what comes out is kept for the next connection (RFC 5802 §5.1 lets us).
 ITERATIONS_LIMIT: Final = 600_000
@@ -24,16 +26,6 @@ ITERATIONS_LEAST: Final = 4_096
 _SCRAM: Final = "SCRAM-SHA-256"
 _FIRST: Final = re.compile(r"r=([\x21-\x2b\x2d-\x7e]{1,512}),s=([A-Za-z0-9+/=]{4,512}),i=([1-9][0-9]{0,8})(?:,.*)?")
 _FINAL: Final = re.compile(r"v=([A-Za-z0-9+/=]{1,128})(?:,.*)?")
-
-
-class Login(NamedTuple):
-    """Who we are for a remote. Never shows the password."""
-
-    user: str
-    password: str
-
-    def __repr__(self) -> str:
-        return f"Login({self.user!r})"
 
 
 class Binding(NamedTuple):

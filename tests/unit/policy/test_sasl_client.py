@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from mta.directory.passwords import scram_keys
 from mta.policy.sasl import Challenge, Proved
 from mta.policy.sasl import Scram as ServerScram
-from mta.policy.sasl_client import ITERATIONS_LIMIT, Binding, Login, Scram, choose
+from mta.policy.sasl_client import ITERATIONS_LIMIT, Binding, Scram, choose
+from mta.routing.destination import Login
 
 LOGIN = Login("user", "pencil")
 KEYS = scram_keys("pencil", b"0123456789abcdef", 4096)

@@ -1,4 +1,4 @@
-"""Conversion for 7-bit hosts: what a reader decodes is what was sent, whatever the structure; signed mail is refused."""
+"""Conversion for 7-bit hosts: what a reader decodes is what was sent, in any structure; signed mail is refused."""
 
 from email import message_from_bytes, policy
 from email.message import Message
