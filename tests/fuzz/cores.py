@@ -26,7 +26,7 @@ Check = Callable[[bytes, Random], Hashable]
 MOST = 3000
 LIMITS = {
     "command_line": 512, "message_size": 2000, "content_line": 200, "header_section": 600, "hops": 3, "errors": 12,
-    "recipients": 4, "stream_above": 300,
+    "recipients": 4, "stream_above": 300, "in_step": False,
 }  # fmt: skip
 EXTENSIONS = (
     "PIPELINING", "SIZE", "8BITMIME", "SMTPUTF8", "CHUNKING", "BINARYMIME", "DSN", "ENHANCEDSTATUSCODES", "LIMITS",

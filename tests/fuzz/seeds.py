@@ -13,11 +13,7 @@ from tests.harness.corpora import CORPORA
 from tests.harness.dialogues import read
 
 _FOLDER = Path(__file__).parents[1] / "dialogues"
-_KEYS = {
-    "smtp": ("contents", "calls", "closes"),
-    "lmtp": ("contents", "calls", "closes"),
-    "pop3": ("closes", "calls", "deletes"),
-}
+_KEYS = ("contents", "calls", "closes", "deletes", "waits")
 _CLIENT = [
     b"220 x\r\n250-x\r\n250-PIPELINING\r\n250-CHUNKING\r\n250-STARTTLS\r\n250 SIZE 100\r\n250 a\r\n250 b\r\n354 c\r\n"
     b"250 d\r\n250 e\r\n550 5.1.1 f\r\n503 g\r\n221 h\r\n",
@@ -47,7 +43,7 @@ WORDS = [
 def dialogues(protocol: str) -> list[bytes]:
     """Client octets of our golden conversations."""
     paths = sorted((_FOLDER / protocol).glob("*.txt"))
-    return [b"".join(read(path, _KEYS[protocol]).client) for path in paths]
+    return [b"".join(read(path, _KEYS).client) for path in paths]
 
 
 def foreign() -> list[bytes]:

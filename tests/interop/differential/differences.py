@@ -9,8 +9,8 @@ from typing import NamedTuple
 
 
 class Row(NamedTuple):
-    """``outcomes``: classes of the replies and messages accepted, each that has been seen. ``sometimes``: it depends on
-    how octets happen to arrive at the peer, so that there may be no difference in a run."""
+    """``outcomes``: classes of the replies and messages accepted, each that has been seen; with ``sometimes`` a regular
+    expression, because it depends on how octets arrive at the peer, and there may be no difference in a run."""
 
     outcomes: tuple[tuple[str, int], ...]
     why: str
@@ -106,7 +106,7 @@ _row("opensmtpd", "222322", 1, "OpenSMTPD takes a bare CR, or LF, as content: on
 _row("opensmtpd", "222352", 0, _STAYS, "a bare LF in a header", *_vectors("large", *_LF_CR, *_CR))
 for _name in ("a bare LF ends no command", "an envelope in one line with bare LFs"):
     DIFFERENCES["opensmtpd", _name] = Row(
-        (("25", 0), ("22222322", 1), ("22252322", 1)),
+        (("25", 0), ("222[25]+2322", 1)),
         "OpenSMTPD ends commands at a bare LF, and hangs up when the next one is there too early",
         True,
     )
@@ -116,8 +116,8 @@ for _name in (
 ):
     if _name != "vector 2e0a line":
         DIFFERENCES["opensmtpd", _name] = Row(
-            (("22235", 0), ("222325", 1), ("222355", 0), ("2223525", 0)),
+            (("2223[235]+", 0), ("2223[235]+", 1)),
             "SMUGGLED in part: a dot before a bare LF, or before NUL, ends content. OpenSMTPD hangs up only because "
             "more is there than it expects of a server without PIPELINING",
-            "0d0a2e000d0a" not in _name,
+            True,
         )
