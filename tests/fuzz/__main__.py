@@ -29,7 +29,7 @@ class Fuzzer:
         self._check = CORES[core]
         self._random = Random(f"{core} {seed}")
         self._words = words()
-        self._waiting = seeds(core)
+        self._waiting = list(seeds(core))
         self._kept: list[bytes] = []
         self._seen: set[Hashable] = set()
         self.tried = 0
