@@ -1,8 +1,8 @@
 """The relay with TLS on both legs: source → relay → sink, TLS 1.3 from the first octet, connections kept.
 
 Owns: the certificate, the configurations with TLS, and what a run consists of. smtp-source and smtp-sink know no TLS:
-both ends are ours, and ``straight`` says how fast they are when nothing is between them, which no relay can exceed. Never
-does: print the table.
+both ends are ours, and ``straight`` says how fast they are with nothing between them, which no relay can exceed.
+Never does: print the table.
 """
 
 import array
