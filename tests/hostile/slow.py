@@ -1,8 +1,8 @@
 """Slow clients in numbers: each keeps a connection busy with as little as it can, while a good client's time is taken.
 
-``python -m tests.hostile.slow --attackers 2000`` starts a server of its own, plays each kind of slowness, and prints what
-came of it; exit 1 when the good client suffered or an attacker was still there behind its deadline. For a quiet machine:
-with as many attackers as that, most of the time is that of the attackers themselves. Loopback only.
+``python -m tests.hostile.slow --attackers 2000`` starts a server of its own, plays each kind of slowness, and prints
+what came of it; exit 1 when the good client suffered or an attacker was still there behind its deadline. For a quiet
+machine: with as many attackers as that, most of the time is that of the attackers themselves. Loopback only.
 """
 
 import argparse

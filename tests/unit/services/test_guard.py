@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+from collections.abc import Callable
 
 import pytest
 
@@ -40,6 +41,12 @@ def gone(site: Guarded, *connections) -> None:
         connection.connection_lost(None)
     assert not any(site.left_over().values())
     assert not site.guard.strangers
+
+
+async def until(true: Callable[[], object]) -> None:
+    async with asyncio.timeout(5.0):
+        while not true():
+            await asyncio.sleep(0.001)
 
 
 # Limits.
@@ -159,8 +166,7 @@ async def test_who_half_closes_in_the_tarpit_gets_the_late_replies(make):
     connection, transport = site.stranger()
     connection.data_received(HELLO + b"WHAT\r\n" * 5)
     assert connection.eof_received()
-    while not transport.closed:
-        await asyncio.sleep(0.001)
+    await until(lambda: transport.closed)
     assert transport.said.count(b"500 ") == 5
 
 
@@ -189,8 +195,7 @@ async def test_who_waits_is_greeted_and_the_known_need_not_wait(make):
     connection, transport = site.stranger()
     assert replies(site.connect()[1])[0].startswith("220 ")
     assert transport.said == b""
-    while not transport.said:
-        await asyncio.sleep(0.001)
+    await until(lambda: transport.said)
     assert replies(transport)[0].startswith("220 ")
     connection.data_received(HELLO)
     assert replies(transport)[-1].startswith("250 ")
@@ -250,8 +255,7 @@ async def test_a_good_list_outweighs_and_trouble_or_silence_weigh_nothing(make, 
     site = make(lists=[BAD, GOOD], resolver=Answers(answers), list_timeout=0.005)
     connection, transport = site.stranger()
     connection.data_received(HELLO + MAIL + RCPT)
-    while connection.session.pending:
-        await asyncio.sleep(0.001)
+    await until(lambda: not connection.session.pending)
     assert replies(transport)[-1] == "250 2.1.5 ok"
 
 
