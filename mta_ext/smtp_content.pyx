@@ -4,7 +4,8 @@ Owns: where content begins and ends, and what becomes of a transaction whose con
 
 * Content ends at CRLF.CRLF, or with the octets that BDAT LAST announced, and nowhere else. A bare CR or LF in it is
   refused after that end, and the connection closed; only BODY=BINARYMIME may hold them.
-* After each refused content, chunk or DATA the transaction is gone, so that nothing of it is left for what comes next.
+* After each refused content, chunk or DATA the transaction is gone, so that nothing of it is left for what comes next;
+  only a DATA that was mistyped or came before any RCPT leaves it as it is.
 * The octets of a refused chunk are counted and thrown away, whoever refused it and why: they are never commands. Where
   their number cannot be read or is beyond all reason, the connection is closed instead.
 
@@ -65,23 +66,35 @@ cdef enum:
 
 cdef int begin_data(SmtpState self, const char *text, Py_ssize_t length) except -1:
     if length:
-        return self._say(BAD_ARGUMENT)
+        return refuse_data(self, BAD_ARGUMENT, False)
     if self._phase == MAIL:
         if not self._tried:
-            return self._say(BAD_SEQUENCE)
-        self._reset()
-        return self._say(NO_RECIPIENTS_LMTP if self._lmtp else NO_RECIPIENTS)
+            return refuse_data(self, BAD_SEQUENCE, False)
+        return refuse_data(self, NO_RECIPIENTS_LMTP if self._lmtp else NO_RECIPIENTS, True)
     if self._binary:
-        self._reset()
-        return self._say(BINARY_NEEDS_BDAT)
+        return refuse_data(self, BINARY_NEEDS_BDAT, True)
+    self._data_asked = True
     self._decision = ON_DATA
     return self._decide(self._on_data())
 
 
-cdef int settle_data(SmtpState self, bytes reply, bint good) except -1:
-    if not good:
+cdef int refuse_data(SmtpState self, bytes reply, bint gone) except -1:
+    """``gone``: the transaction is.
+
+    What is there already would have been content, from a client that did not wait to hear whether it may send it
+    (RFC 2920 §3.1). It must not be read as commands, and nobody knows where it ends.
+    """
+    if self._unread:
+        return self._out_of_step()
+    if gone:
         self._reset()
-        return self._say(reply)
+    return 0 if self.closing else self._say(reply)
+
+
+cdef int settle_data(SmtpState self, bytes reply, bint good) except -1:
+    self._data_asked = False
+    if not good:
+        return refuse_data(self, reply, True)
     begin_content(self)
     self._set_phase(CONTENT)
     self._octets = True
@@ -267,6 +280,9 @@ cdef int lose_content(SmtpState self) except -1:
         return 0
     if self._phase == HANDED:
         return say_of_content(self, INTERNAL_ERROR)
+    if self._data_asked:
+        self._data_asked = False
+        return refuse_data(self, INTERNAL_ERROR, True)
     if self._chunk_asked:
         self._chunk_asked = False
         return refuse_chunk(self, INTERNAL_ERROR)

@@ -14,7 +14,8 @@ cdef enum Trait:
     ESMTP = 4                # only behind EHLO or LHLO
     IN_CLEAR = 8             # also without TLS where TLS is required (RFC 3207 §4)
     TEXT = 16                # its argument may be UTF-8
-    OFFERED = 32             # it belongs to an extension, ``needs``
+    OPENS = 64               # content may stand behind it, if its sender did not wait to hear that it may not
+    OFFERED = 32             # 502 without the extension that it belongs to
 
 cdef struct Command:
     uint32_t word            # the first four octets in upper case
@@ -22,7 +23,7 @@ cdef struct Command:
     Py_ssize_t length
     int phases               # in which it is allowed, a bit each
     int traits
-    long needs               # the extension that it belongs to, or 0
+    long needs               # the extension that it belongs to, or 0: HELP tells of it only with that
     proceed_t proceed
 
 
@@ -33,4 +34,5 @@ cdef class SmtpServerSession(SmtpState):
     cdef bint _reads_utf8(self, const char *line, Py_ssize_t length) noexcept
     cdef bint _hurries(self, const Command *command) noexcept
     cdef bytes _refusal(self, const Command *command)
+    cdef bytes _refusal_of(self, const Command *command)
     cdef int _perform(self, const char *line, Py_ssize_t length) except -1

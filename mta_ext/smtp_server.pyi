@@ -34,7 +34,8 @@ class SmtpServerHandler(Protocol):
     def on_piece(self, data: bytes) -> None:
         """Large content only: the octets so far, in order, each call at least 256 KiB."""
     def on_content(self, content: Content) -> Verdict:
-        """End of content (CRLF.CRLF, BDAT LAST) of an acceptable message. The normal answer is PENDING, settled by the spool.
+        """End of content (CRLF.CRLF, BDAT LAST) of an acceptable message. The normal answer is PENDING, settled by
+        the spool.
         LMTP: octets are the replies to all accepted recipients, in the order of RCPT and one behind the other; as many
         as recipients, or fewer when the last of them is a 421, which speaks for all that are left. Any other number
         is an error of the handler, and each recipient hears 451 4.3.0. None: 250 for each."""
@@ -45,7 +46,9 @@ class SmtpServerHandler(Protocol):
         """RSET, a second EHLO, QUIT, eof, close or a refused DATA took away an open transaction (also in the middle
         of content, and while ``on_mail`` is pending). Not after ``on_content``: what was handed over goes its way."""
 
-    # A handler may have these methods too; what is said without them stands there as the answer to None.
+class SmtpExtensionsHandler(SmtpServerHandler, Protocol):
+    """What a handler may have too, each by itself. A method that is not there is as one that answers None, if nothing
+    else is said."""
 
     def on_starttls(self) -> Verdict:
         """None: 220, and the shell finds ``wants_tls``. ``454 4.7.0`` where there is no certificate at the moment."""
@@ -73,17 +76,18 @@ class SmtpServerSession(DecidingSession):
     ``lmtp``: RFC 2033, the same call-backs. The host name is ASCII. ``shut`` and ``eof`` reset an open transaction;
     ``idle``: none is open.
 
-    ``extensions``: names from ``EXTENSIONS``, said by EHLO in this order; ValueError for others. One that is left out is
-    not understood either: its parameters are 555, its commands 502. SMTPUTF8 needs 8BITMIME, BINARYMIME CHUNKING, AUTH
-    mechanisms, FUTURERELEASE ``max_hold`` (seconds) with ``max_hold_until`` (RFC 3339, UTC). STARTTLS is said only
+    ``extensions``: names from ``EXTENSIONS``, said by EHLO in this order; ValueError for others. One that is left out
+    is not understood either: its parameters are 555, its commands 502. SMTPUTF8 needs 8BITMIME, BINARYMIME CHUNKING,
+    AUTH mechanisms, FUTURERELEASE ``max_hold`` (seconds) with ``max_hold_until`` (RFC 3339, UTC). STARTTLS is said only
     while the session is not ``secure``, REQUIRETLS only then; PLAIN and LOGIN then or with ``plaintext_login``.
-    ``tls_required``: without TLS only EHLO, STARTTLS, NOOP, RSET, HELP and QUIT; else 530. ``mechanisms``: of SASL, upper
-    case. ``exchange``: octets of a whole AUTH exchange. ``failed_logins``: so many, and the session says 421.
+    ``tls_required``: without TLS only EHLO, STARTTLS, NOOP, RSET, HELP and QUIT; else 530. ``mechanisms``: of SASL, in
+    upper case. ``exchange``: octets of a whole AUTH exchange. ``failed_logins``: so many, and the session says 421.
     ``min_by``: the least number of seconds that DELIVERBY may ask for, mode R.
 
     ``in_step``: a peer whose octets are there although it had to wait for a reply hears ``554 5.5.0``, and the session
     closes: behind HELO and EHLO, DATA, AUTH and XCLIENT, and behind all but BDAT as long as PIPELINING was not offered
-    to it (RFC 2920). Otherwise such input is kept and parsed later, which is for tests and batches of commands."""
+    to it (RFC 2920). Otherwise such input is kept and parsed later. Octets behind a DATA that is refused end the
+    session in either case, as they would be content."""
 
     def __init__(
         self,

@@ -45,7 +45,19 @@ from mta_ext.smtp_content cimport (
     settle_data,
     take_octets,
 )
-from mta_ext.smtp_extensions cimport AUTH, ETRN, EXPN, HELP, PIPELINING, SMTPUTF8, XCLIENT, XFORWARD, Offers
+from mta_ext.smtp_extensions cimport (
+    AUTH,
+    CHUNKING,
+    ETRN,
+    EXPN,
+    HELP,
+    PIPELINING,
+    SMTPUTF8,
+    STARTTLS,
+    XCLIENT,
+    XFORWARD,
+    Offers,
+)
 from mta_ext.smtp_mail cimport (
     add_rcpt,
     begin_mail,
@@ -109,11 +121,16 @@ from mta_ext.utf8 cimport is_utf8
 from mta_ext.envelope import MailParameters, RcptParameters
 from mta_ext.smtp_extensions import EXTENSIONS
 
-__all__ = ["EXTENSIONS", "MailParameters", "RcptParameters", "SmtpServerHandler", "SmtpServerSession"]
+__all__ = ["EXTENSIONS", "MailParameters", "RcptParameters", "SmtpExtensionsHandler", "SmtpServerHandler",
+           "SmtpServerSession"]
 
 
 class SmtpServerHandler(Protocol):
     """The stub says what its methods are; it is here so that it can be imported."""
+
+
+class SmtpExtensionsHandler(SmtpServerHandler, Protocol):
+    """See the stub."""
 
 
 cdef enum:
@@ -274,13 +291,18 @@ cdef class SmtpServerSession(SmtpState):
 
     cdef bytes _refusal(self, const Command *command):
         """The reply to a command that cannot be taken now, or None."""
+        cdef bytes refusal
         if self._unread and self._in_step and self._hurries(command):
             return OUT_OF_STEP
         if command == NULL:
             return BAD_OCTET if self._high else UNKNOWN_COMMAND
+        refusal = self._refusal_of(command)
+        return OUT_OF_STEP if refusal is not None and self._unread and command.traits & OPENS else refusal
+
+    cdef bytes _refusal_of(self, const Command *command):
         if self._high and not command.traits & TEXT:
             return BAD_OCTET
-        if command.needs & ~self._offers:
+        if command.traits & OFFERED and command.needs & ~self._offers:
             return NOT_IMPLEMENTED
         if not command.phases >> self._phase & 1:
             if self._phase == GREETED:
@@ -360,15 +382,15 @@ cdef int _fill_table() except -1:
     cdef int ready = 1 << READY
     _define("rcpt", 4, 1 << MAIL | 1 << RCPT, TEXT, 0, add_rcpt)
     _define("mail", 4, ready, TEXT, 0, begin_mail)
-    _define("data", 4, 1 << MAIL | 1 << RCPT, LAST, 0, begin_data)
-    _define("bdat", 4, always, CARRIES | IN_CLEAR, 0, begin_bdat)
+    _define("data", 4, 1 << MAIL | 1 << RCPT, LAST | OPENS, 0, begin_data)
+    _define("bdat", 4, always, CARRIES | IN_CLEAR, CHUNKING, begin_bdat)
     _define("ehlo", 4, always, LAST | IN_CLEAR, 0, say_ehlo)
     _define("helo", 4, always, LAST | IN_CLEAR, 0, say_helo)
     _define("lhlo", 4, always, LAST | IN_CLEAR, 0, say_lhlo)
     _define("quit", 4, always, IN_CLEAR, 0, _quit)
     _define("rset", 4, always, IN_CLEAR, 0, reset_mail)
     _define("noop", 4, always, IN_CLEAR, 0, _noop)
-    _define("starttls", 8, ready, ESMTP | IN_CLEAR, 0, start_tls)
+    _define("starttls", 8, ready, ESMTP | IN_CLEAR, STARTTLS, start_tls)
     _define("auth", 4, ready, LAST | ESMTP | OFFERED, AUTH, begin_auth)
     _define("vrfy", 4, always, TEXT, 0, verify)
     _define("expn", 4, always, TEXT | OFFERED, EXPN, expand)

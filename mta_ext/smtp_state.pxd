@@ -99,6 +99,7 @@ cdef class SmtpState(DecidingSession):
     cdef bint _utf8                  # SMTPUTF8
     cdef bint _binary                # BODY=BINARYMIME
     cdef Content _content
+    cdef bint _data_asked            # on_data was asked at DATA
 
     # The chunk
     cdef Py_ssize_t _chunk           # its octets

@@ -117,6 +117,7 @@ class Lmtp:
             errors=settings.errors,
             hops=settings.hops,
             lmtp=True,
+            in_step=False,
         )
         return handler.session
 

@@ -87,7 +87,7 @@ class Sink:
 
     def _opened(self, connection: ServerConnection, peer: tuple[str, int]) -> SmtpServerSession:
         self._connections.add(connection)
-        return SmtpServerSession(_Reception(self), self.hostname, message_size=1 << 30)
+        return SmtpServerSession(_Reception(self), self.hostname, message_size=1 << 30, in_step=False)
 
 
 class _Reception:

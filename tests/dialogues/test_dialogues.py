@@ -1,22 +1,37 @@
 """Plays each golden SMTP and LMTP conversation against a server session: whole, octet by octet and in random pieces.
 
 The files are described in ``tests.harness.dialogues``. Here they may say: ``contents: N`` handed to policy, whatever it
-said; ``calls: name …`` all that the handler was asked, in order; ``closes: yes`` the session is over at the end.
+said; ``calls: name …`` all that the handler was asked, in order; ``closes: yes`` the session is over at the end;
+``waits: yes`` it matters where the client waits, as a DATA is refused; ``waits: whole`` it is out of step, which is
+seen only where its writes arrive whole.
 
 Replies are compared as one transcript, because a pipelining client (RFC 2920) sees no more than that; their order in
 the file is for the reader. The handler's rules are those of ``tests.harness.recording_handler``.
 """
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.harness.dialogues import read, segmentations
-from tests.harness.recording_handler import LmtpHandler, RecordingHandler, new_session, play
+from tests.harness.dialogues import Dialogue, read, segmentations
+from tests.harness.recording_handler import LmtpHandler, RecordingHandler, carry_on, new_session, play
 
 FOLDER = Path(__file__).parent
 FILES = sorted([*FOLDER.glob("smtp/*.txt"), *FOLDER.glob("lmtp/*.txt")])
-KEYS = ("contents", "calls", "closes")
+KEYS = ("contents", "calls", "closes", "waits")
+
+
+def plays(dialogue: Dialogue) -> Iterator[tuple[bool, list[list[bytes]]]]:
+    """Whether the session insists on step, and the pieces of each part: from a client that waits as the file has it,
+    and from one that waits for nothing."""
+    for pieces in zip(*(zip(*map(segmentations, part), strict=True) for part in dialogue.writes), strict=True):
+        yield True, [[piece for write in part for piece in write] for part in pieces]
+        if dialogue.expected.get("waits") == "whole":
+            return
+    if "waits" not in dialogue.expected:
+        for parts in zip(*map(segmentations, dialogue.client), strict=True):
+            yield False, list(parts)
 
 
 @pytest.mark.parametrize("pending", [False, True], ids=["at once", "later"])
@@ -25,9 +40,15 @@ def test_the_dialogue_goes_as_written_in_any_pieces(path, pending):
     dialogue = read(path, KEYS)
     lmtp = path.parent.name == "lmtp"
     make = LmtpHandler if lmtp else RecordingHandler
-    for pieces in segmentations(dialogue.client[0]):
-        session, handler = new_session(lambda: make(pending=pending), lmtp=lmtp, **dialogue.limits)
-        transcript = play(session, handler, pieces)
+    for in_step, parts in plays(dialogue):
+        session, handler = new_session(
+            lambda: make(pending=pending), lmtp=lmtp, **{"in_step": in_step} | dialogue.limits
+        )
+        transcript = play(session, handler, parts[0])
+        for part in parts[1:]:
+            assert session.wants_tls
+            session.tls_started()
+            transcript += carry_on(session, handler, part)
         assert transcript.decode() == dialogue.server.decode(), dialogue.title
         assert session.closing == (dialogue.expected.get("closes") == "yes")
         assert session.take_output() == b""

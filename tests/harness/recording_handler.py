@@ -30,6 +30,9 @@ DELIVERIES = {
     "missing": b"",
 }
 
+#: To AUTH without an initial response.
+CHALLENGES = {"PLAIN": b"334 \r\n", "LOGIN": b"334 VXNlcm5hbWU6\r\n"}
+
 
 class PolicyBroke(Exception):
     """What the handler raises on purpose."""
@@ -49,6 +52,8 @@ class RecordingHandler:
         self.waiting: list[bytes | None] = []
         self.pending = pending
         self.content_reply: bytes | None = None
+        self.starttls_reply: bytes | None = None
+        self.session: SmtpServerSession
 
     def _verdict(self, name: str, reply: bytes | None = None) -> Verdict:
         if name.startswith("raises"):
@@ -80,6 +85,47 @@ class RecordingHandler:
         self.calls.append(("data",))
         name = self._last.removeprefix("nodata-")
         return self._verdict(name if name != self._last else "")
+
+    def on_sasl(self, mechanism: str, response: bytes | None) -> Verdict:
+        """The password of everybody is ``secret``; the name tells more, as a local part does."""
+        self.calls.append(("sasl", mechanism, response))
+        if response is None:
+            return self._verdict("", CHALLENGES[mechanism])
+        if mechanism == "LOGIN" and self.session.exchange_step < 2:
+            self._user = response
+            return self._verdict("", b"334 UGFzc3dvcmQ6\r\n")
+        user, password = (self._user, response) if mechanism == "LOGIN" else response.split(b"\0")[1:3]
+        if password != b"secret":
+            return self._verdict("", b"535 5.7.8 wrong name or password\r\n")
+        if user != b"nameless":
+            self.session.log_in(user.decode())
+        return self._verdict(user.decode())
+
+    def on_starttls(self) -> Verdict:
+        self.calls.append(("starttls",))
+        return self._verdict("", self.starttls_reply)
+
+    def on_verify(self, text: str) -> Verdict:
+        self.calls.append(("verify", text))
+        return self._verdict(text, b"250 2.1.5 <john@server.example>\r\n" if text.startswith("john") else None)
+
+    def on_expand(self, text: str) -> Verdict:
+        self.calls.append(("expand", text))
+        return self._verdict(text, b"250-2.1.5 <a@b>\r\n250 2.1.5 <c@d>\r\n" if text.startswith("staff") else None)
+
+    def on_etrn(self, text: str) -> Verdict:
+        self.calls.append(("etrn", text))
+        return self._verdict(text, b"250 2.0.0 queuing started\r\n" if "mail" in text else None)
+
+    def on_xclient(self, attributes: dict[str, str]) -> Verdict:
+        self.calls.append(("xclient", attributes))
+        if "LOGIN" in attributes:
+            self.session.log_in(attributes["LOGIN"])
+        return self._verdict(attributes.get("HELO", ""))
+
+    def on_xforward(self, attributes: dict[str, str]) -> Verdict:
+        self.calls.append(("xforward", attributes))
+        return self._verdict(attributes.get("HELO", ""))
 
     def on_piece(self, data: bytes) -> None:
         self.pieces.append(data)
@@ -159,7 +205,12 @@ def settle(session: SmtpServerSession, handler: RecordingHandler) -> None:
 def play(session: SmtpServerSession, handler: RecordingHandler, pieces: Iterable[bytes]) -> bytes:
     """Greet, feed the pieces in order, settle decisions late; the whole transcript of replies."""
     session.greet()
-    transcript = [session.take_output()]
+    return session.take_output() + carry_on(session, handler, pieces)
+
+
+def carry_on(session: SmtpServerSession, handler: RecordingHandler, pieces: Iterable[bytes]) -> bytes:
+    """The same without the greeting."""
+    transcript = []
     for piece in pieces:
         session.feed(piece)
         settle(session, handler)
@@ -182,4 +233,5 @@ def new_session(
 ) -> tuple[SmtpServerSession, RecordingHandler]:
     """Not ``in_step`` unless it says so: most tests feed whole conversations at once."""
     handler = make()
-    return SmtpServerSession(handler, "hermes.example", **{"in_step": False} | limits), handler
+    handler.session = SmtpServerSession(handler, "hermes.example", **{"in_step": False} | limits)
+    return handler.session, handler

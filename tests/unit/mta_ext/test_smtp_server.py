@@ -276,7 +276,8 @@ def test_a_greeting_comes_once():
 )
 def test_what_policy_raises_costs_the_transaction_and_is_reported(rcpt, data):
     session, handler = started(HELLO)
-    session.feed(MAIL + b"RCPT TO:<" + rcpt + b">\r\n" + data + RCPT + MAIL)
+    session.feed(MAIL + b"RCPT TO:<" + rcpt + b">\r\n" + data)
+    session.feed(RCPT + MAIL)
     assert session.take_output().endswith(
         b"451 4.3.0 internal error\r\n503 5.5.1 bad sequence of commands\r\n250 2.1.0 ok\r\n"
     )
