@@ -3,6 +3,7 @@
 Owns: which extensions there are for which protocol, and the terms in one value. Never does: decide about a client.
 """
 
+from datetime import UTC, datetime
 from ipaddress import IPv4Network, IPv6Network
 from typing import Any, Final, NamedTuple
 
@@ -24,8 +25,6 @@ EVERYWHERE: Final = (
     "MT-PRIORITY",
     "DELIVERBY",
     "ETRN",
-    "VRFY",
-    "EXPN",
     "HELP",
 )
 #: What means nothing without another.
@@ -48,8 +47,23 @@ class Access(NamedTuple):
     mechanisms: tuple[str, ...] = ()
 
     def options(self, now: int) -> dict[str, Any]:
-        """For ``SmtpServerSession``; ``now`` in ms."""
-        return {}
+        """For ``SmtpServerSession``; ``now`` in ms. FUTURERELEASE's last moment is said in whole hours, rounded down,
+        so that the session makes the lines of EHLO once an hour and not for each client."""
+        hour = now // 3_600_000 * 3600
+        return {
+            "extensions": self.extensions,
+            "secure": self.implicit,
+            "tls_required": self.required,
+            "plaintext_login": self.plaintext,
+            "mechanisms": self.mechanisms,
+            "max_hold": self.max_hold,
+            "max_hold_until": _moment(hour + self.max_hold) if self.max_hold else "",
+        }
+
+
+def _moment(seconds: int) -> str:
+    """RFC 3339, as FUTURERELEASE wants it."""
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def access_of(listener: Listener, config: Config) -> Access:
@@ -63,6 +77,8 @@ def access_of(listener: Listener, config: Config) -> Access:
         offered.append("AUTH")
     if max_hold:
         offered.append("FUTURERELEASE")
+    if listener.vrfy == "trusted":
+        offered += ["VRFY", "EXPN"]
     if listener.xclient_networks:
         offered += ["XCLIENT", "XFORWARD"]
     off: set[str] = set(listener.extensions_off)

@@ -8,7 +8,7 @@ import asyncio
 import logging
 import socket
 from collections.abc import AsyncIterator, Callable, Mapping
-from typing import Any
+from typing import Any, Protocol
 
 from mta.clock import SystemClock
 from mta.config import Config
@@ -32,6 +32,7 @@ from mta.metrics.layout import (
 )
 from mta.model.spoolid import IdSource
 from mta.net.deadlines import Wheel
+from mta.net.proxied import Proxies
 from mta.net.server import Deadlines, ServerConnection
 from mta.net.tls import tls_of
 from mta.policy.relay import RelayPolicy
@@ -58,6 +59,12 @@ AUDIT_EVERY = 60
 AUDIT_UP_TO = 20_000
 #: Seconds between two looks whether all connections have ended.
 _POLL = 0.02
+
+
+class Shell(Protocol):
+    """Makes a connection; ``peer``: the client, where a proxy has told it."""
+
+    def __call__(self, peer: tuple[str, int] | None = None) -> ServerConnection: ...
 
 
 def open_directory(config: Config) -> DirectoryReader:
@@ -115,6 +122,7 @@ class StoreService:
             message_size=config.limits.message_size,
         )
         self._servers: list[asyncio.AbstractServer] = []
+        self._proxies: list[Proxies] = []
         self._beats = 0
         self._auditing: asyncio.Task[None] | None = None
 
@@ -166,33 +174,42 @@ class StoreService:
     async def _listen(self, index: int, sock: socket.socket) -> None:
         """``index`` below 0 is the socket on which workers hand over mail."""
         loop = asyncio.get_running_loop()
-        make = self._shells(index)
+        shell = self._shells(index)
+        make: Callable[[], asyncio.Protocol] = shell
+        if index >= 0 and (listener := self._config.listener[index]).proxy_protocol:
+            self._proxies.append(Proxies(listener.proxy_networks, shell))
+            make = self._proxies[-1].door
         if sock.family == socket.AF_UNIX:
             self._servers.append(await loop.create_unix_server(make, sock=sock, backlog=BACKLOG))
         else:
             self._servers.append(await loop.create_server(make, sock=sock, backlog=BACKLOG))
 
-    def _shells(self, index: int) -> Callable[[], ServerConnection]:
+    def _shells(self, index: int) -> "Shell":
         """What makes the connections of one listener."""
-        if index >= 0 and self._config.listener[index].protocol == "pop3":
-            return self._pop3_shells(self._config.listener[index])
+        listener = self._config.listener[index] if index >= 0 else None
+        if listener is not None and listener.protocol == "pop3":
+            return self._pop3_shells(listener)
         limits, reception = self._config.limits, self._lmtp
         deadlines = Deadlines(limits.command_timeout, limits.content_timeout, limits.minimum_rate)
-        return lambda: ServerConnection(reception.opened, reception.closed, self._wheel, deadlines)
+        tls = tls_of(listener, self._clock) if listener is not None else None
+        opened = reception.listener(listener.tls) if listener is not None else reception.opened
+        return lambda peer=None: ServerConnection(opened, reception.closed, self._wheel, deadlines, tls, peer)
 
-    def _pop3_shells(self, listener: Listener) -> Callable[[], ServerConnection]:
+    def _pop3_shells(self, listener: Listener) -> "Shell":
         limits, settings, drops = self._config.limits, self._config.pop3, self._pop3
         deadlines = Deadlines(
             settings.idle_timeout, limits.content_timeout, limits.minimum_rate, settings.login_timeout
         )
         tls = tls_of(listener, self._clock)
         opened = drops.listener(access_of(listener))
-        return lambda: ServerConnection(opened, drops.closed, self._wheel, deadlines, tls)
+        return lambda peer=None: ServerConnection(opened, drops.closed, self._wheel, deadlines, tls, peer)
 
     async def stop(self, patience: float) -> None:
         """See ``Served.stop``."""
         for server in self._servers:
             server.close()
+        for proxies in self._proxies:
+            proxies.close()
         loop = asyncio.get_running_loop()
         until = loop.time() + patience
         while True:

@@ -15,6 +15,8 @@ from mta.net.server import Deadlines, ServerConnection
 from mta.policy.relay import RelayPolicy
 from mta.queue.entry import Entry
 from mta.queue.scheduler import Scheduler
+from mta.services.access import Access
+from mta.services.local import NO_LOCAL_MAIL, LocalMail
 from mta.services.reception import Reception, ReceptionSettings
 from mta.spool.memory import MemorySpool
 from mta.spool.protocol import Spool
@@ -43,9 +45,11 @@ class Takes:
 
 
 class InProcess:
-    """``connect`` gives a connection and its transport. Needs a running loop."""
+    """``local``: mail for our own domains. ``connect`` gives a connection and its transport. Needs a running loop."""
 
-    def __init__(self, directory: Path, spool: Spool | None = None, **settings: Any) -> None:
+    def __init__(
+        self, directory: Path, spool: Spool | None = None, local: LocalMail = NO_LOCAL_MAIL, **settings: Any
+    ) -> None:
         clock = SystemClock()
         self.spool = spool or MemorySpool(0)
         self.spool.start(lambda error: None)
@@ -63,12 +67,14 @@ class InProcess:
             self.events,
             self.counters,
             clock,
+            local,
         )
 
     def connect(
-        self, peer: Any = ("192.0.2.7", 4711), deadlines: Deadlines = PATIENT
+        self, peer: Any = ("192.0.2.7", 4711), deadlines: Deadlines = PATIENT, access: Access | None = None
     ) -> tuple[ServerConnection, FakeTransport]:
-        connection = ServerConnection(self.reception.opened, self.reception.closed, self.wheel, deadlines)
+        opened = self.reception.opened if access is None else self.reception.listener(access)
+        connection = ServerConnection(opened, self.reception.closed, self.wheel, deadlines)
         transport = FakeTransport(connection, peer)
         connection.connection_made(transport)
         return connection, transport

@@ -12,7 +12,7 @@ import subprocess
 import threading
 from collections.abc import Callable, Coroutine, Iterable, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 import pytest
 
@@ -28,10 +28,15 @@ def peer_program(name: str, package: str) -> str:
     """Where a third party's program is. Skips by name, or fails when peers are required."""
     path = shutil.which(name, path=_SEARCH)
     if path is None:
-        if os.environ.get("MTA_REQUIRE_PEERS") == "1":
-            pytest.fail(f"{name} (Debian: {package}) is not installed, and MTA_REQUIRE_PEERS=1 says that it must be")
-        pytest.skip(f"{name} (Debian: {package}) is not installed")
+        missing_peer(name, package)
     return path
+
+
+def missing_peer(name: str, package: str) -> NoReturn:
+    """Skips by name, or fails when peers are required."""
+    if os.environ.get("MTA_REQUIRE_PEERS") == "1":
+        pytest.fail(f"{name} (Debian: {package}) is not installed, and MTA_REQUIRE_PEERS=1 says that it must be")
+    pytest.skip(f"{name} (Debian: {package}) is not installed")
 
 
 def free_port(host: str = "127.0.0.1") -> int:
