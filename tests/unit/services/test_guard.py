@@ -3,17 +3,23 @@
 import asyncio
 import gc
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 
+from mta.config.units import network
 from mta.metrics.layout import STRESS, TARPITTED
-from mta.net.server import Deadlines
+from mta.net.server import Deadlines, ServerConnection
 from mta.policy.blocklists import BlockList
+from mta.policy.hooks import Connection, Opinion, Reject
 from mta.policy.stress import CALM, Look
 from mta.policy.throttle import Deed
+from mta.services.access import EVERYWHERE
+from mta.services.reception import ReceptionSession
 from mta.services.visitor import Visitor
-from tests.harness.guarded import ANY, HELLO, MAIL, RCPT, STRANGER, Answers, Guarded, replies
-from tests.harness.in_process import CONTENT, turns
+from tests.harness.guarded import ANY, HELLO, MAIL, RCPT, STRANGER, Answers, Batches, Guarded, replies
+from tests.harness.in_process import CONTENT, PATIENT, turns
+from tests.harness.transports import FakeTransport
 
 PER_MINUTE = 1 / 60
 NEVER = 1e9
@@ -50,6 +56,56 @@ async def until(true: Callable[[], object]) -> None:
 
 
 # Limits.
+
+
+async def behind_a_proxy(site: Guarded) -> tuple[ServerConnection, FakeTransport]:
+    """A known proxy has connected, and is about to say who its client is."""
+    access = Batches(xclient=(network("192.0.2.0/24"),), extensions=(*EVERYWHERE, "XCLIENT"))
+    opened = partial(site.reception.open, access, ReceptionSession)
+    connection = ServerConnection(opened, site.reception.closed, site.wheel, PATIENT)
+    transport = FakeTransport(connection)
+    connection.connection_made(transport)
+    await turns(4)
+    connection.data_received(HELLO)
+    return connection, transport
+
+
+async def test_behind_a_proxy_the_client_is_asked_about(make):
+    site = make(
+        lists=[BAD],
+        resolver=Answers({f"{QUERY}.bad.example": ("127.0.0.2",)}),
+        limits={Deed.CONNECTION: PER_MINUTE},
+        greet_pause=NEVER,
+    )
+    connection, transport = await behind_a_proxy(site)
+    connection.data_received(b"XCLIENT ADDR=198.51.100.7\r\n")
+    assert replies(transport)[-1].startswith("220 ")
+    connection.data_received(HELLO + MAIL + RCPT)
+    await turns(6)
+    assert replies(transport)[-1] == f"554 5.7.1 {STRANGER} is listed by bad.example"
+    another, its = await behind_a_proxy(site)
+    another.data_received(b"XCLIENT ADDR=198.51.100.7\r\n")
+    assert "policy.connection_rate" in replies(its)[-1]
+    assert another.leaving
+    another.connection_lost(None)
+    gone(site, connection)
+
+
+@pytest.mark.parametrize(("answer", "reply"), [(None, "220 "), (Reject(550, "5.7.1", "no"), "550 5.7.1 no")])
+async def test_behind_a_proxy_a_slow_hook_decides_about_the_client(make, answer, reply):
+    class Slow:
+        async def connect(self, client: Connection) -> Opinion:
+            await asyncio.sleep(0)
+            return answer if client.address == STRANGER else None
+
+    site = make(policies=[Slow()])
+    connection, transport = await behind_a_proxy(site)
+    transport.take()
+    connection.data_received(b"XCLIENT ADDR=198.51.100.7\r\n")
+    assert connection.session.pending
+    await turns(4)
+    assert replies(transport)[-1].startswith(reply)
+    gone(site, connection)
 
 
 async def test_a_stranger_has_so_many_connections_and_gets_them_back(make):
