@@ -5,7 +5,6 @@ Owns: the wiring. Never does: SMTP or assertions.
 
 import asyncio
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +18,8 @@ from mta.net.server import Deadlines, ServerConnection
 from mta.policy.blocklists import BlockList
 from mta.policy.throttle import Deed, Known, Throttle
 from mta.routing.answers import DnsTrouble, Reason
-from mta.services.access import Access
 from mta.services.guard import Guard, GuardSettings
 from mta.services.hooking import Hooks, ToldEvents
-from mta.services.reception import ReceptionSession
 from tests.harness.in_process import PATIENT, InProcess
 from tests.harness.transports import FakeTransport
 
@@ -31,13 +28,6 @@ ANY = (network("127.0.0.0/8"),)
 HELLO = b"EHLO stranger.example\r\n"
 MAIL = b"MAIL FROM:<eve@stranger.example>\r\n"
 RCPT = b"RCPT TO:<bob@ours.example>\r\n"
-
-
-class Batches(Access):
-    """Terms under which a client need not wait for replies."""
-
-    def options(self, now: int) -> dict[str, Any]:
-        return {**super().options(now), "in_step": False}
 
 
 class StillClock:
@@ -111,16 +101,6 @@ class Guarded(InProcess):
             resolver=resolver,
             hooks=hooks,
         )
-
-    def connect(
-        self, peer: Any = ("192.0.2.7", 4711), deadlines: Deadlines = PATIENT
-    ) -> tuple[ServerConnection, FakeTransport]:
-        """Its client may say many commands at once, whatever they are."""
-        opened = partial(self.reception.open, Batches(), ReceptionSession)
-        connection = ServerConnection(opened, self.reception.closed, self.wheel, deadlines)
-        transport = FakeTransport(connection, peer)
-        connection.connection_made(transport)
-        return connection, transport
 
     def stranger(self, address: str = STRANGER) -> tuple[ServerConnection, FakeTransport]:
         return self.connect((address, 4711), self.deadlines)

@@ -3,7 +3,6 @@
 import asyncio
 import gc
 from collections.abc import Callable
-from functools import partial
 
 import pytest
 
@@ -15,10 +14,9 @@ from mta.policy.hooks import Connection, Opinion, Reject
 from mta.policy.stress import CALM, Look
 from mta.policy.throttle import Deed
 from mta.services.access import EVERYWHERE
-from mta.services.reception import ReceptionSession
 from mta.services.visitor import Visitor
-from tests.harness.guarded import ANY, HELLO, MAIL, RCPT, STRANGER, Answers, Batches, Guarded, replies
-from tests.harness.in_process import CONTENT, PATIENT, turns
+from tests.harness.guarded import ANY, HELLO, MAIL, RCPT, STRANGER, Answers, Guarded, replies
+from tests.harness.in_process import BATCHES, CONTENT, turns
 from tests.harness.transports import FakeTransport
 
 PER_MINUTE = 1 / 60
@@ -60,11 +58,8 @@ async def until(true: Callable[[], object]) -> None:
 
 async def behind_a_proxy(site: Guarded) -> tuple[ServerConnection, FakeTransport]:
     """A known proxy has connected, and is about to say who its client is."""
-    access = Batches(xclient=(network("192.0.2.0/24"),), extensions=(*EVERYWHERE, "XCLIENT"))
-    opened = partial(site.reception.open, access, ReceptionSession)
-    connection = ServerConnection(opened, site.reception.closed, site.wheel, PATIENT)
-    transport = FakeTransport(connection)
-    connection.connection_made(transport)
+    access = BATCHES._replace(xclient=(network("192.0.2.0/24"),), extensions=(*EVERYWHERE, "XCLIENT"))
+    connection, transport = site.connect(access=access)
     await turns(4)
     connection.data_received(HELLO)
     return connection, transport
