@@ -34,7 +34,7 @@ NEEDS: Final = {"BINARYMIME": "CHUNKING"}
 class Access(NamedTuple):
     """``implicit``: TLS before the first word. ``required``: nothing without TLS. ``plaintext``: passwords may be shown
     in the clear. ``xclient``: who may say XCLIENT and XFORWARD. ``verify``: VRFY and EXPN tell those who may relay.
-    ``max_hold``: seconds for which FUTURERELEASE may hold a message."""
+    ``max_hold``: seconds for which FUTURERELEASE may hold a message. ``in_step``: see ``SmtpServerSession``."""
 
     submission: bool = False
     implicit: bool = False
@@ -45,6 +45,7 @@ class Access(NamedTuple):
     max_hold: int = 0
     extensions: tuple[str, ...] = EVERYWHERE
     mechanisms: tuple[str, ...] = ()
+    in_step: bool = True
 
     def options(self, now: int) -> dict[str, Any]:
         """For ``SmtpServerSession``; ``now`` in ms. FUTURERELEASE's last moment is said in whole hours, rounded down,
@@ -52,6 +53,7 @@ class Access(NamedTuple):
         hour = now // 3_600_000 * 3600
         return {
             "extensions": self.extensions,
+            "in_step": self.in_step,
             "secure": self.implicit,
             "tls_required": self.required,
             "plaintext_login": self.plaintext,

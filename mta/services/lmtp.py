@@ -11,6 +11,7 @@ of the transaction: it is stored only when all of them take it, else the answer 
 
 import logging
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import NamedTuple
 
 from mta.clock import Clock
@@ -44,8 +45,14 @@ FULL = b"552 5.2.2 the mailbox is full\r\n"
 #: Octets of a stream that may wait for the disk before its connection is not read any more.
 STREAM_HIGH = 4 * 1_048_576
 PROTOCOL = "LMTP"
+#: Not BINARYMIME: mail is fetched in lines.
+EXTENSIONS = ("PIPELINING", "SIZE", "8BITMIME", "SMTPUTF8", "CHUNKING", "ENHANCEDSTATUSCODES")
+EXTENSIONS_TLS = (*EXTENSIONS, "STARTTLS")
 #: Seconds between two lines in the log about a directory or store that stays unreadable.
 REMIND = 60.0
+
+
+Opened = Callable[[ServerConnection, tuple[str, int]], SmtpServerSession | bytes]
 
 
 class LmtpSettings(NamedTuple):
@@ -94,7 +101,15 @@ class Lmtp:
         self._trusts = trusts
         self._remind_at = 0.0
 
+    def listener(self, tls: str) -> "Opened":
+        """``opened`` for the connections of one listener; ``tls`` as the configuration has it."""
+        return partial(self._opened, tls)
+
     def opened(self, connection: ServerConnection, peer: tuple[str, int]) -> SmtpServerSession | bytes:
+        """As ``listener("none")`` has it."""
+        return self._opened("none", connection, peer)
+
+    def _opened(self, tls: str, connection: ServerConnection, peer: tuple[str, int]) -> SmtpServerSession | bytes:
         """A connection came in: its session, or the reply that turns it away."""
         address = peer[0]
         settings = self.settings
@@ -117,6 +132,9 @@ class Lmtp:
             errors=settings.errors,
             hops=settings.hops,
             lmtp=True,
+            extensions=EXTENSIONS_TLS if tls in ("starttls", "required") else EXTENSIONS,
+            secure=tls == "implicit",
+            tls_required=tls == "required",
             in_step=False,
         )
         return handler.session
@@ -323,7 +341,7 @@ class LmtpSession:
                 timestamp=now,
                 created=now,
                 session_id=self.label,
-                reception_protocol=PROTOCOL,
+                reception_protocol=PROTOCOL if self._connection.tls is None else f"{PROTOCOL}S",
                 delays=(lmtp.clock.monotonic() - transaction.began, 0.0, 0.0, 0.0),
             )
         )
@@ -343,7 +361,7 @@ class LmtpSession:
                 session_id=self.label,
                 peer_address=PeerAddress(self.session.hello_name, self.address),
                 response=Response(int(code), status, text, command),
-                reception_protocol=PROTOCOL,
+                reception_protocol=PROTOCOL if self._connection.tls is None else f"{PROTOCOL}S",
             )
         )
 

@@ -19,7 +19,6 @@ from mta.model.message import Message, Recipient
 from mta.model.received import protocol_name, received_field
 from mta.model.spoolid import IdSource, format_id
 from mta.net.server import ServerConnection
-from mta.net.tls import TlsFacts
 from mta.policy.relay import RelayPolicy, within
 from mta.queue.scheduler import Scheduler
 from mta.services.access import Access
@@ -52,8 +51,6 @@ STREAM_HIGH = 4 * 1_048_576
 MESSAGE_ID_LIMIT = 998
 #: Seconds for which the look at the disk's free space is trusted.
 SPACE_CHECK = 1.0
-#: Of events about a client without TLS.
-IN_THE_CLEAR = TlsFacts("", "")
 
 
 class ReceptionSettings(NamedTuple):
@@ -358,13 +355,17 @@ class ReceptionSession:
             size,
             now,
             self.label,
-            self._client("HELO", self.session.hello_name),
-            self._client("ADDR", self.address),
+            self.session.hello_name,
+            self.address,
             self._protocol(),
             self._eight_bit or content.eight_bit,
             content.dotted,
-            submitter=self.submitter,
         )
+        if self._forwarded:
+            message.client_name = self._client("HELO", message.client_name)
+            message.client_address = self._client("ADDR", message.client_address)
+        if self.submitter:
+            message.submitter = self.submitter
         due = now
         if self._parameters is not None:
             due = self._asked(message, self._parameters, now)
@@ -466,7 +467,8 @@ class ReceptionSession:
             self.address = address
             self.trusted = self._reception.relay.trusts(address)
         self.submitter = ""
-        return None
+        guard = self._reception.guard
+        return guard.enter_as_another(self._connection, self) if guard is not None and address is not None else None
 
     def on_xforward(self, attributes: dict[str, str]) -> bytes | _Pending | None:
         """Whom the next message is from, for records and events; rights stay those of the client."""
@@ -490,62 +492,59 @@ class ReceptionSession:
         arrival = message.arrival / 1000
         delays = (took, 0.0, 0.0, 0.0)
         message_id = self._message_id[:MESSAGE_ID_LIMIT].decode("utf-8", "replace")
-        tls = self._connection.tls or IN_THE_CLEAR
+        marked = self.submitter or self._connection.tls is not None
         for recipient in message.recipients:
-            events.write(
-                Event(
-                    type="Reception",
-                    id=text,
-                    sender=message.reverse_path,
-                    recipient=recipient.forward_path,
-                    queue=recipient.domain,
-                    size=message.size,
-                    peer_address=peer,
-                    timestamp=arrival,
-                    created=arrival,
-                    session_id=message.session_id,
-                    reception_protocol=message.protocol,
-                    delays=delays,
-                    message_id=message_id,
-                    submitter=message.submitter,
-                    tls_protocol_version=tls.version,
-                    tls_cipher=tls.cipher,
-                    tls_peer=tls.peer,
-                )
+            event = Event(
+                type="Reception",
+                id=text,
+                sender=message.reverse_path,
+                recipient=recipient.forward_path,
+                queue=recipient.domain,
+                size=message.size,
+                peer_address=peer,
+                timestamp=arrival,
+                created=arrival,
+                session_id=message.session_id,
+                reception_protocol=message.protocol,
+                delays=delays,
+                message_id=message_id,
             )
+            events.write(self._marked(event) if marked else event)
 
     def _rejected(self, forward_path: str, reply: bytes, command: str) -> None:
         reception = self._reception
         now = reception.clock.now_ms() / 1000
-        tls = self._connection.tls or IN_THE_CLEAR
         code, status, text = reply.decode().rstrip().split(" ", 2)
         reception.counters.add(REJECTED, 1)
-        reception.events.write(
-            Event(
-                type="Rejection",
-                sender=self._reverse_path,
-                recipient=forward_path,
-                timestamp=now,
-                created=now,
-                session_id=self.label,
-                peer_address=PeerAddress(
-                    self._client("HELO", self.session.hello_name), self._client("ADDR", self.address)
-                ),
-                response=Response(int(code), status, text, command),
-                reception_protocol=self._protocol(),
-                submitter=self.submitter,
-                tls_protocol_version=tls.version,
-                tls_cipher=tls.cipher,
-                tls_peer=tls.peer,
-            )
+        event = Event(
+            type="Rejection",
+            sender=self._reverse_path,
+            recipient=forward_path,
+            timestamp=now,
+            created=now,
+            session_id=self.label,
+            peer_address=PeerAddress(self._client("HELO", self.session.hello_name), self._client("ADDR", self.address)),
+            response=Response(int(code), status, text, command),
+            reception_protocol=self._protocol(),
         )
+        reception.events.write(self._marked(event))
+
+    def _marked(self, event: Event) -> Event:
+        """With who had logged in, and what TLS came to."""
+        event.submitter = self.submitter
+        tls = self._connection.tls
+        if tls is not None:
+            event.tls_protocol_version, event.tls_cipher, event.tls_peer = tls.version, tls.cipher, tls.peer
+        return event
 
     def _protocol(self) -> str:
-        parameters = self._parameters
+        parameters, tls = self._parameters, self._connection.tls
+        if parameters is None and tls is None and not self.submitter:  # most of the time, and quicker
+            return "ESMTP" if self.session.esmtp else "SMTP"
         return protocol_name(
             extended=self.session.esmtp,
             utf8=parameters is not None and parameters.smtputf8,
-            tls=self._connection.tls is not None,
+            tls=tls is not None,
             login=bool(self.submitter),
         )
 

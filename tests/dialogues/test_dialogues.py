@@ -2,8 +2,8 @@
 
 The files are described in ``tests.harness.dialogues``. Here they may say: ``contents: N`` handed to policy, whatever it
 said; ``calls: name …`` all that the handler was asked, in order; ``closes: yes`` the session is over at the end;
-``waits: yes`` it matters where the client waits, as a DATA is refused; ``waits: whole`` it is out of step, which is seen
-only where its writes arrive whole.
+``waits: yes`` it matters where the client waits, as a DATA is refused; ``waits: whole`` it is out of step, which is
+seen only where its writes arrive whole.
 
 Replies are compared as one transcript, because a pipelining client (RFC 2920) sees no more than that; their order in
 the file is for the reader. The handler's rules are those of ``tests.harness.recording_handler``.

@@ -1,10 +1,10 @@
 """Golden conversations: their files, and the pieces in which they are played.
 
 A dialogue is a text file. The first line says what it shows. Then, in any order:
-``with: name=value …`` options of the session: a number, a word,
-or words with commas between them (``one,`` is one of them); ``C: text`` a line of the client, CRLF added; ``c: text`` octets of the
-client with Python's backslash escapes, nothing added; ``S: text`` a line of the server; ``TLS:`` here the handshake
-takes place; any other key is kept as what the test expects. Never does: assertions about a protocol.
+``with: name=value …`` options of the session: a number, a word, or words with commas between them (``one,`` is one of
+them); ``C: text`` a line of the client, CRLF added; ``c: text`` octets of the client with Python's backslash escapes,
+nothing added; ``S: text`` a line of the server; ``TLS:`` here the handshake takes place; any other key is kept as what
+the test expects. Never does: assertions about a protocol.
 """
 
 from collections.abc import Iterator

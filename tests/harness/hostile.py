@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from mta.clock import SystemClock
+from tests.harness.in_step import groups
 from tests.harness.mta_server import MtaServer, submit, wait_until
 
 PATIENCE = 20.0
@@ -56,6 +57,14 @@ class Raw:
             self.sock.sendall(octets)
         except (BrokenPipeError, ConnectionResetError):
             pass  # what it said last is to be read
+
+    def advance(self, octets: bytes) -> None:
+        """Says it as a client that waits behind EHLO and DATA; the replies to what is sent last are not read."""
+        *waited, last = groups(octets) or [b""]
+        for group in waited:
+            self.say(group)
+            self.replies(group.count(b"\r\n"))
+        self.say(last)
 
     def reply(self) -> str:
         """The next whole reply without its last line end; "" at the end of the connection, "reset" for a reset."""

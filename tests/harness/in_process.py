@@ -28,6 +28,8 @@ CONTENT = b"Subject: x\r\n\r\nhello\r\n"
 SETTINGS = ReceptionSettings("hermes.example", 50 << 20, 100, 2048, 65_536, 1 << 20, 20, 50, 1000, 1000)
 
 
+#: Tests say many commands at once, also those behind which a client has to wait.
+BATCHES = Access(in_step=False)
 PATIENT = Deadlines(300.0, 600.0, 500.0)
 
 
@@ -71,9 +73,9 @@ class InProcess:
         )
 
     def connect(
-        self, peer: Any = ("192.0.2.7", 4711), deadlines: Deadlines = PATIENT, access: Access | None = None
+        self, peer: Any = ("192.0.2.7", 4711), deadlines: Deadlines = PATIENT, access: Access = BATCHES
     ) -> tuple[ServerConnection, FakeTransport]:
-        opened = self.reception.opened if access is None else self.reception.listener(access)
+        opened = self.reception.listener(access)
         connection = ServerConnection(opened, self.reception.closed, self.wheel, deadlines)
         transport = FakeTransport(connection, peer)
         connection.connection_made(transport)

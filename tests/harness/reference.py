@@ -38,6 +38,46 @@ def split_content(data: bytes) -> Split | None:
     )
 
 
+def split_chunks(data: bytes, *, binary: bool = False) -> Split | None:
+    """The same for ``data`` that begins with a BDAT command (RFC 3030): its chunks up to the one with LAST; None when
+    there is none, or something else than a chunk comes between. Text gets the line end that it lacks."""
+    content, consumed = b"", 0
+    last = False
+    while not last:
+        line, end, rest = data[consumed:].partition(b"\r\n")
+        words = line.upper().split(b" ")
+        if not end or words[0] != b"BDAT" or len(words) not in (2, 3) or not words[1].isdigit():
+            return None
+        size, last = int(words[1]), words[2:] == [b"LAST"]
+        if len(rest) < size or (len(words) == 3 and not last):
+            return None
+        content += rest[:size]
+        consumed += len(line) + 2 + size
+    bare = any(b"\r" in line or b"\n" in line for line in content.split(b"\r\n"))
+    if content and not binary and not content.endswith(b"\r\n"):
+        content += b"\r\n"
+    lines = content.split(b"\r\n")
+    return Split(
+        content,
+        consumed,
+        bare,
+        any(line.startswith(b".") for line in lines),
+        max(len(line) + 2 for line in lines[:-1]) if len(lines) > 1 else 0,
+    )
+
+
+def count_last_chunks(data: bytes) -> int:
+    """The most messages that ``data`` could ever hold by BDAT: its lines that announce a last chunk, wherever they
+    stand."""
+    return sum(line.upper().startswith(b"BDAT ") and line.upper().endswith(b" LAST") for line in _all_lines(data))
+
+
+def _all_lines(data: bytes) -> list[bytes]:
+    """Whatever stands before a CRLF, from any octet that could begin a command."""
+    pieces = data.split(b"\r\n")[:-1]
+    return [piece[max(piece.upper().rfind(b"BDAT"), 0) :].rstrip(b" \t") for piece in pieces]
+
+
 def stuff_content(content: bytes) -> bytes:
     """Transparency dots and the final dot line, as a client sends it."""
     lines = content.split(b"\r\n")

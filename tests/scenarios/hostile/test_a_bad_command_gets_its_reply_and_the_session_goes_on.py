@@ -26,7 +26,7 @@ CASES = {
     "an unknown parameter": (b"MAIL FROM:<> XYZZY=1\r\n", "555 5.5.4 parameter not recognized or not implemented"),
     "a SIZE that is no number": (b"MAIL FROM:<> SIZE=many\r\n", "501 5.5.4 syntax error in arguments"),
     "a SIZE above every integer": (b"MAIL FROM:<> SIZE=99999999999999999999\r\n", None),
-    "a verb that is not offered": (b"BDAT 5 LAST\r\n", "502 5.5.1 command not implemented"),
+    "a verb that is not offered": (b"BDAT 0 LAST\r\n", "502 5.5.1 command not implemented"),
 }
 
 
@@ -44,8 +44,10 @@ def test_a_bad_command_gets_its_reply(server, case: str) -> None:
 def test_commands_out_of_order_leave_the_transaction_as_it_was(server) -> None:
     with Raw(server.port) as client:
         assert client.ask(MAIL) == "503 5.5.1 EHLO or HELO first"
-        client.say(HELLO + MAIL + MAIL + b"DATA\r\n" + RCPT + MAIL + b"DATA\r\n")
-        codes = [reply[:3] for reply in client.replies(7)]
+        codes = []
+        for group in (HELLO, MAIL + MAIL + b"DATA\r\n", RCPT + MAIL + b"DATA\r\n"):
+            client.say(group)
+            codes += [reply[:3] for reply in client.replies(group.count(b"\r\n"))]
         assert codes == ["250", "250", "503", "503", "250", "503", "354"]
         assert client.ask(b"Subject: one\r\n\r\n.\r\n").startswith("250 2.0.0 ")
         assert client.transaction().startswith("250 2.0.0 ")
@@ -54,8 +56,10 @@ def test_commands_out_of_order_leave_the_transaction_as_it_was(server) -> None:
 def test_data_with_only_refused_recipients_ends_the_transaction(server) -> None:
     with Raw(server.port) as client:
         client.hello()
-        client.say(MAIL + b"RCPT TO:<>\r\nDATA\r\n" + ENVELOPE)
-        codes = [reply[:3] for reply in client.replies(6)]
+        client.advance(MAIL + b"RCPT TO:<>\r\nDATA\r\n")
+        codes = [reply[:3] for reply in client.replies(3)]
+        client.say(ENVELOPE)
+        codes += [reply[:3] for reply in client.replies(3)]
         assert codes == ["250", "501", "554", "250", "250", "354"]
 
 

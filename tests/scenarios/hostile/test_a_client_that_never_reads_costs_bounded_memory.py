@@ -23,7 +23,7 @@ def say_until_full(client: Raw, octets: bytes, limit: int) -> int:
     return sent
 
 
-@pytest.mark.parametrize("command", [b"NOOP\r\n", b"EHLO a\r\n", b"HELP\r\n", b"WHAT\r\n"])
+@pytest.mark.parametrize("command", [b"NOOP\r\n", b"VRFY bob\r\n", b"WHAT\r\n"])
 def test_a_client_that_never_reads_costs_bounded_memory(server, command: bytes) -> None:
     before = Footprint(server)
     clients = [Raw(server.port, receive_buffer=4096).hello() for _ in range(CLIENTS)]
@@ -36,7 +36,7 @@ def test_a_client_that_never_reads_costs_bounded_memory(server, command: bytes) 
     clients[0].sock.settimeout(20)
     if command != b"WHAT\r\n":
         for _ in range(5000):  # it reads at last, and everything is there in order
-            assert clients[0].reply()[:3] in ("250", "214")
+            assert clients[0].reply()[:3] in ("250", "252")
     for client in clients:
         client.sock.close()
 
@@ -44,7 +44,7 @@ def test_a_client_that_never_reads_costs_bounded_memory(server, command: bytes) 
 def test_content_from_a_client_that_does_not_read_waits_as_well(server) -> None:
     before = Footprint(server)
     with Raw(server.port, receive_buffer=4096).hello() as client:
-        client.say(b"EHLO a\r\n" * 3000)
+        client.say(b"VRFY bob\r\n" * 6000)
         message = ENVELOPE + b"x" * 60_000 + b"\r\n.\r\n"
         say_until_full(client, message, 400 * len(message))
         good_client(server)

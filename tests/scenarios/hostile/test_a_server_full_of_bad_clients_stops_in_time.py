@@ -8,13 +8,12 @@ def test_a_server_full_of_bad_clients_stops_in_time(mta) -> None:
     server = mta(route=[{"domain": "*", "to": "discard:"}], drain_timeout="3s")
     good_client(server)
     idle = [Raw(server.port).hello() for _ in range(50)]
-    deaf = [Raw(server.port, greeted=False, receive_buffer=4096) for _ in range(5)]
+    deaf = [Raw(server.port, receive_buffer=4096).hello() for _ in range(5)]
     for client in deaf:
-        client.say(HELLO * 5000)
+        client.say(b"VRFY bob\r\n" * 10_000)
     half = [Raw(server.port) for _ in range(5)]
     for client in half:
-        client.say(HELLO + ENVELOPE + b"Subject: never ends\r\n")
-        client.replies(4)
+        client.advance(HELLO + ENVELOPE + b"Subject: never ends\r\n")
     clock = SystemClock()
     began = clock.monotonic()
     server.stop()

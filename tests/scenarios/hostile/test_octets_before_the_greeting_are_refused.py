@@ -7,13 +7,16 @@ from tests.harness.hostile import HELLO, Raw, good_client
 def test_a_client_that_speaks_first_is_answered_in_order(server) -> None:
     clients = [Raw(server.port, greeted=False) for _ in range(50)]
     for client in clients:
-        client.say(HELLO + b"NOOP\r\nQUIT\r\n")
+        client.say(HELLO)
     good_client(server)
     for client in clients:
         with client:
-            replies = client.rest()
-            assert replies[0].startswith("220 ") or replies == ["554 5.5.0 wait for the greeting"]
-            assert replies[0].startswith("554 ") or [reply[:3] for reply in replies] == ["220", "250", "250", "221"]
+            first = client.reply()
+            assert first.startswith("220 ") or first == "554 5.5.0 wait for the greeting"
+            if first.startswith("220 "):
+                assert client.reply().startswith("250-")
+                client.say(b"NOOP\r\nQUIT\r\n")
+            assert [reply[:3] for reply in client.rest()] == ["250", "221"] * first.startswith("220 ")
 
 
 def test_a_client_of_another_protocol_is_sent_away(server) -> None:

@@ -8,8 +8,8 @@ COUNT = 10_000
 
 
 def test_ten_thousand_pipelined_commands_get_as_many_replies(server) -> None:
-    commands = [b"NOOP\r\n", b"RSET\r\n", b"EHLO client.example\r\n", b"VRFY bob\r\n", b"HELP\r\n"]
-    codes = ["250", "250", "250", "252", "214"]
+    commands = [b"NOOP\r\n", b"RSET\r\n", ENVELOPE.partition(b"RCPT")[0], b"RSET\r\n", b"VRFY bob\r\n"]
+    codes = ["250", "250", "250", "250", "252"]
     with Raw(server.port) as client:
         client.hello()
         sender = threading.Thread(target=client.say, args=(b"".join(commands) * (COUNT // len(commands)),))
@@ -23,10 +23,11 @@ def test_ten_thousand_pipelined_commands_get_as_many_replies(server) -> None:
 def test_five_hundred_pipelined_messages_get_as_many_ids(server) -> None:
     with Raw(server.port) as client:
         client.hello()
-        sender = threading.Thread(target=client.say, args=((ENVELOPE + CONTENT + b".\r\n") * 500,))
-        sender.start()
+        client.say(ENVELOPE)
+        replies = client.replies(3)
+        for _ in range(500):
+            client.say(CONTENT + b".\r\n" + ENVELOPE)
+            replies += client.replies(4)
         good_client(server)
-        replies = client.replies(4 * 500)
-        sender.join()
     assert {reply[:3] for reply in replies[2::4]} == {"354"}
     assert len({reply.split()[2] for reply in replies[3::4]}) == 500

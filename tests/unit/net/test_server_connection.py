@@ -56,10 +56,10 @@ async def test_a_client_that_does_not_read_is_not_read_from(site: InProcess):
     assert connection.session.buffered > 200_000
     said = len(transport.said)
     transport.flush()
-    assert transport.said.count(b"250 ENHANCEDSTATUSCODES") < 30_000, "others have their turn in between"
+    assert transport.said.count(b"250 HELP") < 30_000, "others have their turn in between"
     await turns(10)
     assert transport.reading
-    assert transport.said.count(b"250 ENHANCEDSTATUSCODES") == 30_000 > said // 100
+    assert transport.said.count(b"250 HELP") == 30_000 > said // 100
 
 
 async def test_a_spool_that_has_caught_up_does_not_make_us_read_from_a_client_that_does_not(site: InProcess):

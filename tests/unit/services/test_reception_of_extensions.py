@@ -47,7 +47,7 @@ async def place(tmp_path):
 
 
 class Talk:
-    def __init__(self, place, access=None, **options):
+    def __init__(self, place, access=Access(), **options):  # noqa: B008
         self.connection, self.transport = place.connect(access=access, **options)
         self.seen = 0
 
@@ -60,7 +60,7 @@ class Talk:
         return new.decode().splitlines()
 
 
-async def send(place, mail, rcpt, access=None):
+async def send(place, mail, rcpt, access=Access()):  # noqa: B008
     """A message with these commands."""
     talk = Talk(place, access)
     await talk.say(b"EHLO client.example")

@@ -15,7 +15,8 @@ async def test_refused_large_content_does_not_stall_its_connection(tmp_path: Pat
     spool = DiskSpool(tmp_path / "0", 0, **SMALL)
     site = InProcess(tmp_path, spool)
     connection, transport = site.connect()
-    connection.data_received(HELLO + ENVELOPE)
+    connection.data_received(HELLO)
+    connection.data_received(ENVELOPE)
     spool._space._mark = 1 << 60
     spool._space._until = float("-inf")
     connection.data_received(LARGE)
