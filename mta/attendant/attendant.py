@@ -210,7 +210,9 @@ class Attendant:
     def _park(self, service: Service) -> None:
         if not self._stopping.is_set():
             own = self._prepared.listeners[service.role].own(service.number)
-            self._parked.park(service.name, [(self._protocol(index), sock) for index, sock in own])
+            # Who waits for a handshake understands no word.
+            spoken = [("" if self._shakes_hands(index) else self._protocol(index), sock) for index, sock in own]
+            self._parked.park(service.name, spoken)
 
     def _protocol(self, index: int) -> str:
         """Of a listener; the one that is not configured is the store's own (LMTP)."""
@@ -236,7 +238,10 @@ class Attendant:
         return [(protocol, place) for protocol, place in spoken if protocol in GREETING]
 
     def _is_hidden(self, index: int) -> bool:
-        """Its greeting comes after the TLS handshake."""
+        """Its greeting comes only after something that the client says first: a TLS handshake, a PROXY header."""
+        return self._shakes_hands(index) or (index >= 0 and self._config.listener[index].proxy_protocol)
+
+    def _shakes_hands(self, index: int) -> bool:
         return index >= 0 and self._config.listener[index].tls == "implicit"
 
     def _shards(self) -> list[int]:

@@ -18,8 +18,8 @@ from mta.metrics import Sample
 from mta.metrics.layout import CANARY_FAILURES, CANARY_SECONDS, CANARY_SENT
 from mta.services.canary import LOCAL_PART, Canaries, Target
 
-#: Protocols by which mail comes in.
-TAKES_MAIL = ("smtp", "submission", "lmtp")
+#: Protocols by which mail comes in, from whoever is trusted; the canary has no password, and is no proxy.
+TAKES_MAIL = ("smtp", "lmtp")
 
 
 class Cage:
@@ -92,7 +92,7 @@ class Cage:
         found = []
         for number, host, port, path, _ in places:
             listener = config.listener[number]
-            if listener.protocol in TAKES_MAIL:
+            if listener.protocol in TAKES_MAIL and not listener.proxy_protocol:
                 name = str(listener.address if path or listener.port else Address(host, port))
                 found.append(Target(name, listener.protocol, host, port, path, listener.tls))
         return found

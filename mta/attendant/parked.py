@@ -20,6 +20,7 @@ class ParkedListeners:
         sorry = f"{hostname} service is being restarted, try again later\r\n"
         self._replies = {
             "smtp": f"421 4.3.2 {sorry}".encode(),
+            "submission": f"421 4.3.2 {sorry}".encode(),
             "lmtp": f"421 4.3.2 {sorry}".encode(),
             "pop3": f"-ERR [SYS/TEMP] {sorry}".encode(),
         }

@@ -17,7 +17,7 @@ from mta.queue.entry import Entry
 from mta.queue.scheduler import Scheduler
 from mta.services.access import Access
 from mta.services.local import NO_LOCAL_MAIL, LocalMail
-from mta.services.reception import Reception, ReceptionSettings
+from mta.services.reception import Opened, Reception, ReceptionSettings
 from mta.spool.memory import MemorySpool
 from mta.spool.protocol import Spool
 from tests.harness.transports import FakeTransport
@@ -75,11 +75,14 @@ class InProcess:
     def connect(
         self, peer: Any = ("192.0.2.7", 4711), deadlines: Deadlines = PATIENT, access: Access = BATCHES
     ) -> tuple[ServerConnection, FakeTransport]:
-        opened = self.reception.listener(access)
-        connection = ServerConnection(opened, self.reception.closed, self.wheel, deadlines)
+        connection = ServerConnection(self.opener(access), self.reception.closed, self.wheel, deadlines)
         transport = FakeTransport(connection, peer)
         connection.connection_made(transport)
         return connection, transport
+
+    def opener(self, access: Access) -> Opened:
+        """``opened`` for connections to a listener of these terms."""
+        return self.reception.listener(access)
 
     async def close(self) -> None:
         await self.spool.stop()

@@ -20,8 +20,8 @@ PATIENT = Deadlines(600.0, 600.0, 1.0, 60.0)
 
 
 class Pop3Listener:
-    """``async with Pop3Listener(tls) as listener``. ``networks``: proxies' (PROXY protocol).
-    ``peers``: the clients' addresses. ``turned_away``: the reply to new connections, while it is set."""
+    """``async with Pop3Listener(tls) as listener``. ``networks``: proxies' (PROXY protocol). ``doors``: connections so
+    far, ``peers``: the addresses of those that came in. ``turned_away``: the reply to new ones, while it is set."""
 
     def __init__(
         self,
@@ -29,9 +29,12 @@ class Pop3Listener:
         make: Callable[[], Pop3Handler] = Pop3Handler,
         deadlines: Deadlines = PATIENT,
         networks: tuple[Network, ...] | None = None,
+        header_deadline: float = 0.5,
         **options: Any,
     ) -> None:
         self.networks = networks
+        self.header_deadline = header_deadline
+        self.doors = 0
         self.tls = tls
         self.make = make
         self.deadlines = deadlines
@@ -51,8 +54,11 @@ class Pop3Listener:
         def make(peer: tuple[str, int] | None = None) -> ServerConnection:
             return ServerConnection(self._opened, self._closed, self.wheel, self.deadlines, self.tls, peer)
 
-        self.proxies = Proxies(self.networks or (), make, deadline=0.5)
-        door = make if self.networks is None else self.proxies.door
+        def door() -> asyncio.Protocol:
+            self.doors += 1
+            return make() if self.networks is None else self.proxies.door()
+
+        self.proxies = Proxies(self.networks or (), make, deadline=self.header_deadline)
         self._server = await loop.create_server(door, "127.0.0.1", 0)
         self.port: int = self._server.sockets[0].getsockname()[1]
         return self

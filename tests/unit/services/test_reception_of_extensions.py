@@ -34,7 +34,7 @@ class People:
         targets = {"crew": tuple(f"m{n}@{DOMAIN}" for n in range(3)), "all": tuple(f"m{n}@x" for n in range(500))}
         if name in targets:
             return Resolution("list", address=address, targets=targets[name])
-        return Resolution("mailbox", 1, address) if name == "mark" else None
+        return Resolution("mailbox", address=address, mailbox=1) if name == "mark" else None
 
 
 @pytest.fixture
