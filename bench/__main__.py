@@ -1,4 +1,4 @@
-"""``python -m bench relay``, ``local``, ``pop3``, ``idle`` and ``fill``.
+"""``python -m bench relay``, ``tls``, ``local``, ``pop3``, ``idle`` and ``fill``.
 
 Owns: the command line, with ``mailcommands``. Never does: measure. Exit codes are those of sysexits.h: 64 usage, 69 a
 program is missing.
@@ -18,7 +18,7 @@ from bench import plan
 from bench.figures import verdicts
 from bench.idle import run as run_idle
 from bench.machine import facts
-from bench.mailcommands import local, pop3
+from bench.mailcommands import local, pop3, tls
 from bench.relay import Comparison, Options, check_tools, present
 from bench.report import numbers, write_json
 from bench.rounds import workplace
@@ -38,6 +38,7 @@ def main() -> None:
 
 main.add_command(local)
 main.add_command(pop3)
+main.add_command(tls)
 
 
 def policies(text: str) -> list[bool]:

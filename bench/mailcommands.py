@@ -1,4 +1,4 @@
-"""``python -m bench local`` and ``python -m bench pop3``: the comparisons of servers with mailboxes.
+"""``python -m bench local``, ``pop3`` and ``tls``: the comparisons of servers with mailboxes, and of relays under TLS.
 
 Owns: their options. Never does: measure.
 """
@@ -6,7 +6,7 @@ Owns: their options. Never does: measure.
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import click
 
@@ -14,20 +14,20 @@ from bench import plan
 from bench.figures import verdicts
 from bench.local import LocalComparison, LocalOptions, host_kind
 from bench.machine import facts, program
-from bench.mailhosts import DovecotMail, HermesMail, PostfixDovecot
 from bench.pop3 import FetchComparison, FetchOptions, Opening, fetch_kind, open_large
+from bench.relay import kind_of
 from bench.report import numbers, write_json
 from bench.rounds import workplace
 from bench.table import LOCAL, POP3, render
+from bench.tls import Comparison as TlsComparison
 from mta.errors import UnavailableError
 
 _DURABILITY = "a message is synced in the spool or queue before its 250, and in the mailbox before LMTP's"
 F = TypeVar("F", bound=Callable[..., None])
-_Kind = type[HermesMail] | type[PostfixDovecot] | type[DovecotMail]
 
 
 def _common(command: F) -> F:
-    """Options of both."""
+    """Options of all."""
     options = (
         click.option(
             "--repeat", type=click.IntRange(1, 100), default=1, show_default=True, help="Shown is the median."
@@ -49,9 +49,7 @@ def _common(command: F) -> F:
     return command
 
 
-def _present(
-    names: str | None, default: Sequence[str], kind: Callable[[str], _Kind]
-) -> tuple[list[str], dict[str, str]]:
+def _present(names: str | None, default: Sequence[str], kind: Callable[[str], Any]) -> tuple[list[str], dict[str, str]]:
     """The peers that can run, and why others cannot; one that was named must be there. Raises UnavailableError."""
     if not program("smtp-source"):
         raise UnavailableError("smtp-source not found: install Postfix (Debian: apt-get install postfix)")
@@ -140,6 +138,35 @@ def pop3(
         print(f"\n{opening_line(name, opening)}")
     if json_file is not None:
         write_json(json_file, header, results, judged, plan.DOVECOT)
+
+
+@click.command(help="The relay with TLS on both legs, connections kept, beside Postfix; one table.")
+@click.option("--size", type=click.IntRange(min=200), default=4096, show_default=True, help="Octets of content.")
+@click.option("--sessions", type=click.IntRange(min=1), default=20, show_default=True, help="Of the source, kept.")
+@click.option("--peers", help=f"Default: {', '.join(plan.TLS_PEERS)}; straight: source and sink alone.")
+@click.option(
+    "--messages", type=click.IntRange(min=1), default=plan.MOST_MESSAGES, show_default=True, help="A run at most."
+)
+@_common
+def tls(
+    size: int,
+    sessions: int,
+    peers: str | None,
+    messages: int,
+    directory: Path,
+    json_file: Path | None,
+    seconds: float,
+    repeat: int,
+) -> None:
+    names, absent = _present(peers, plan.TLS_PEERS, kind_of)
+    with workplace(directory.resolve()) as place:
+        comparison = TlsComparison(place, names, seconds, messages, _progress)
+        header = facts(place, _DURABILITY) | {"TLS": comparison.cipher()} | comparison.versions() | absent
+        results = comparison.run([plan.Cell(size, True, sessions)], repeat)
+    judged = verdicts(results, names, plan.TLS_BARS)
+    print(render(header, results, names, judged))
+    if json_file is not None:
+        write_json(json_file, header, results, judged)
 
 
 def opening_line(name: str, opening: Opening) -> str:

@@ -55,19 +55,19 @@ def warm_up(place: Place, cell: Cell, count: int) -> float:
     file = place.scratch / "arrivals"
     sink = _probe_sink(place, count, file)
     began = time.monotonic()
-    _finish(_smtp_source(place, cell, count), sink, place)
-    last = max(at for sequence, at in _pairs(file) if sequence != CPU) / 1e9
+    finish(_smtp_source(place, cell, count), sink, place)
+    last = max(at for sequence, at in read_pairs(file) if sequence != CPU) / 1e9
     return count / (last - began)
 
 
 def throughput(place: Place, cell: Cell, count: int) -> Figures:
     """smtp-source → relay → smtp-sink. The sink leaves without an answer to the last message: the relay keeps it."""
     notes = [] if (share := settle()) <= IDLE else [f"machine {share:.0%} busy before"]
-    sink = _listening(place, _smtp_sink(count, place.sink_port))
+    sink = listening(place, _smtp_sink(count, place.sink_port))
     busy, stolen = cpu_times()
     began = time.monotonic()
     source = _smtp_source(place, cell, count)
-    _finish(source, sink, place)
+    finish(source, sink, place)
     busy_after, stolen_after = cpu_times()
     assert source.ended is not None
     assert sink.ended is not None
@@ -92,12 +92,12 @@ def latency(place: Place, cell: Cell, count: int) -> Figures:
     arrivals, began = place.scratch / "arrivals", place.scratch / "began"
     sink = _probe_sink(place, count, arrivals)
     policy = "kept" if cell.kept else "each"
-    source = _logged(
-        place, "source", _python("bench.probe_source", place.port, count, cell.sessions, cell.size, policy, began)
+    source = logged(
+        place, "source", python("bench.probe_source", place.port, count, cell.sessions, cell.size, policy, began)
     )
-    _finish(source, sink, place)
+    finish(source, sink, place)
     starts = array.array("q", began.read_bytes())
-    pairs = _pairs(arrivals)
+    pairs = read_pairs(arrivals)
     figures = latencies(starts, pairs, count)
     return replace(figures, notes=(*figures.notes, *_limits(starts, pairs)))
 
@@ -141,7 +141,7 @@ def _limits(starts: Sequence[int], pairs: Sequence[tuple[int, int]]) -> list[str
 
 def _smtp_source(place: Place, cell: Cell, count: int) -> Child:
     kept = ["-d"] if cell.kept else []
-    return _logged(
+    return logged(
         place,
         "source",
         [
@@ -173,12 +173,12 @@ def _required(name: str) -> str:
 
 def _probe_sink(place: Place, count: int, file: Path) -> Child:
     file.unlink(missing_ok=True)
-    return _listening(place, _python("bench.probe_sink", place.sink_port, count, file))
+    return listening(place, python("bench.probe_sink", place.sink_port, count, file))
 
 
-def _listening(place: Place, argv: list[str]) -> Child:
+def listening(place: Place, argv: list[str]) -> Child:
     """A sink that takes connections."""
-    sink = _logged(place, "sink", argv)
+    sink = logged(place, "sink", argv)
     try:
         await_listener(place.sink_port, time.monotonic() + 10.0, sink)
     except MtaError:
@@ -187,17 +187,17 @@ def _listening(place: Place, argv: list[str]) -> Child:
     return sink
 
 
-def _python(*words: object) -> list[str]:
+def python(*words: object) -> list[str]:
     return [sys.executable, "-m", *map(str, words)]
 
 
-def _logged(place: Place, name: str, argv: list[str]) -> Child:
+def logged(place: Place, name: str, argv: list[str]) -> Child:
     """What the program says goes to a file: a pipe that nobody reads would stop it."""
     with open(place.scratch / f"{name}.log", "wb") as log:
         return Child(argv, cwd=_ROOT, output=log.fileno())
 
 
-def _finish(source: Child, sink: Child, place: Place) -> None:
+def finish(source: Child, sink: Child, place: Place) -> None:
     """Everything arrived and both ended, or RunFailed with the reason; neither runs on.
 
     What counts is the sink. smtp-source ends with an error when smtp-sink leaves without the last answer, as it does
@@ -232,6 +232,6 @@ def _last_line(file: Path) -> str:
     return lines[-1] if lines else "it said nothing"
 
 
-def _pairs(file: Path) -> list[tuple[int, int]]:
+def read_pairs(file: Path) -> list[tuple[int, int]]:
     numbers = array.array("q", file.read_bytes())
     return list(zip(numbers[::2], numbers[1::2], strict=True))

@@ -102,6 +102,7 @@ _SERVICES = (
     ("cleanup", "unix", "n", "-", "0", "cleanup"),
     ("qmgr", "unix", "n", "300", "1", "qmgr"),
     ("tlsmgr", "unix", "-", "1000?", "1", "tlsmgr"),
+    ("tlsproxy", "unix", "-", "-", "0", "tlsproxy"),
     ("rewrite", "unix", "-", "-", "-", "trivial-rewrite"),
     ("bounce", "unix", "-", "-", "0", "bounce"),
     ("defer", "unix", "-", "-", "0", "bounce"),

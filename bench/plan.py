@@ -134,6 +134,9 @@ LOCAL_BARS = (
     Bar("SMTP to mailbox, 4 KiB, 20 mailboxes, 20 sessions", LOCAL_CELLS[0], "rate", 4.0),
     Bar("SMTP to mailbox, 4 KiB, 1 mailbox, 20 sessions", LOCAL_CELLS[1], "rate", 4.0),
 )
+TLS_PEERS = (STRAIGHT, "hermes-1", "hermes-2", POSTFIX)
+TLS_CELL = MAIN_CELL
+TLS_BARS = (Bar("end to end under TLS, 4 KiB, 20 sessions, kept", TLS_CELL, "rate", 5.0),)
 FETCH_CELLS = tuple(FetchCell(4096, pipelined, sessions) for pipelined in (False, True) for sessions in (1, 4))
 FETCH_BARS = tuple(Bar(str(cell), cell, "rate", 2.0) for cell in FETCH_CELLS)
 

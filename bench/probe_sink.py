@@ -1,13 +1,15 @@
-"""A sink that notes when each message arrived: ``python -m bench.probe_sink PORT COUNT FILE``.
+"""A sink that notes when each message arrived: ``python -m bench.probe_sink PORT COUNT FILE [CERTIFICATE KEY]``.
 
 Owns: the receiving end of the latency pass and of the warm-up. Takes SMTP with PIPELINING on 127.0.0.1:PORT, ends
 after COUNT messages (or SIGTERM) and writes FILE: native 64-bit pairs (sequence number or -1, CLOCK_MONOTONIC
-nanoseconds at the end of the content). Every message is answered before it ends. Never does: keep content.
+nanoseconds at the end of the content). Every message is answered before it ends. With a
+certificate it takes TLS from the first octet on. Never does: keep content.
 """
 
 import array
 import asyncio
 import signal
+import ssl
 import sys
 import time
 from typing import cast
@@ -129,13 +131,19 @@ def sequence_of(content: bytes | bytearray, end: int) -> int:
     return int(digits) if digits.isdigit() else -1
 
 
-async def serve(port: int, count: int, file: str) -> None:
+async def serve(port: int, count: int, file: str, certificate: str = "", key: str = "") -> None:
     """Until the last message is in, or SIGTERM."""
+    context = None
+    if certificate:
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        context.load_cert_chain(certificate, key)
     loop = asyncio.get_running_loop()
     arrivals = Arrivals(count)
     loop.add_signal_handler(signal.SIGTERM, arrivals.complete.set)
     transports: set[asyncio.Transport] = set()
-    server = await loop.create_server(lambda: SinkSession(arrivals, transports), "127.0.0.1", port, backlog=1000)
+    server = await loop.create_server(
+        lambda: SinkSession(arrivals, transports), "127.0.0.1", port, backlog=1000, ssl=context
+    )
     await arrivals.complete.wait()
     with open(file, "wb") as out:
         arrivals.pairs.tofile(out)
@@ -147,4 +155,4 @@ async def serve(port: int, count: int, file: str) -> None:
 
 
 if __name__ == "__main__":
-    uvloop.run(serve(int(sys.argv[1]), int(sys.argv[2]), sys.argv[3]))
+    uvloop.run(serve(int(sys.argv[1]), int(sys.argv[2]), *sys.argv[3:]))

@@ -16,6 +16,8 @@ cdef enum Kind:                      # whose reply is expected
     DOT
     LONE_DOT                         # ends a transaction that the server opened though nobody was accepted
     QUIT
+    STARTTLS
+    AUTH
 
 cdef enum:
     RING = 8                         # at most DOT, RSET, MAIL, RCPT, DATA and QUIT are expected at a time
@@ -35,10 +37,16 @@ cdef class SmtpClientSession(LineSession):
     # What is known of the remote
     cdef bytes _ehlo_name
     cdef bint _lmtp
-    cdef bint _ready                 # greeting and EHLO are done
+    cdef bint _ready                 # greeting, EHLO, STARTTLS and AUTH are done
+    cdef bint _starttls              # wanted if it is offered
+    cdef bint _tls_needed            # nothing goes on without
+    cdef readonly bint secure
+    cdef object _login               # offered mechanisms -> an exchange or None; None: no login is wanted
+    cdef object _exchange            # the login under way
     cdef bint _pipelining
     cdef bint _size_offered
     cdef bint _eight_bit_offered
+    cdef bint _chunking_offered
     cdef readonly dict extensions
 
     # What is received
@@ -71,6 +79,12 @@ cdef class SmtpClientSession(LineSession):
     cdef int _dispatch(self, Kind kind) except -1
     cdef int _on_greeting(self) except -1
     cdef int _on_hello(self, Kind kind) except -1
+    cdef int _introduce(self) except -1
+    cdef int _on_starttls(self) except -1
+    cdef int _introduced(self) except -1
+    cdef int _begin_login(self) except -1
+    cdef int _on_login(self) except -1
+    cdef int _part(self, str stage, Reply reply, str reason, bytes last=*) except -1
     cdef int _note_extension(self, const char *line, Py_ssize_t length) except -1
     cdef int _on_mail(self) except -1
     cdef int _on_rcpt(self) except -1

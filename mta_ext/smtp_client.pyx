@@ -1,26 +1,31 @@
-"""The SMTP and LMTP client session (RFC 5321, 2920, 1870, 6152, 2033), sans-IO.
+"""The SMTP and LMTP client session (RFC 5321, 2920, 1870, 6152, 2033, 3030, 3207, 4954), sans-IO.
 
 Two cursors over the plans of at most two transactions. Sending: with PIPELINING all commands of a transaction leave
 at once and it stops after DATA, else a command leaves when the last one has its reply. Receiving: each reply belongs
 to the first entry of a ring of expected replies, and to the front transaction. When DATA has its 354 and the content
 is put out, the sending cursor is free for the next transaction, whose commands leave with the end of this content.
+A content that goes as a chunk (BDAT) leaves when the recipients have their replies, and the next transaction follows
+its reply: after a refused chunk only RSET is safe.
 
 Owns: what each reply means for the transaction it belongs to, and what may be put out when.
 Never does: sockets, time, or deciding what becomes of a recipient.
 """
 
+import binascii
+
 from mta_ext.reply cimport REPLY_MORE, REPLY_WRONG, Reply, ReplyReader
 from mta_ext.session cimport LineSession
-from mta_ext.transaction cimport PIECE, SMALL, Transaction
+from mta_ext.transaction cimport CHUNK_FROM, PIECE, SMALL, Transaction
 
-cdef tuple _STAGES = ("IDLE", "GREETING", "EHLO", "EHLO", "MAIL", "MAIL", "RCPT", "DATA", "DOT", "DOT", "QUIT")
+cdef tuple _STAGES = ("IDLE", "GREETING", "EHLO", "EHLO", "MAIL", "MAIL", "RCPT", "DATA", "DOT", "DOT", "QUIT",
+                      "STARTTLS", "AUTH")
 
 
 cdef class SmtpClientSession(LineSession):
     """See the .pyi for the contract."""
 
-    def __cinit__(self, object handler, str ehlo_name not None, *, bint lmtp=False,
-                  int reply_line=4096, int reply_lines=128):
+    def __cinit__(self, object handler, str ehlo_name not None, *, bint lmtp=False, str starttls not None="none",
+                  bint secure=False, object login=None, int reply_line=4096, int reply_lines=128):
         self._on_ready = handler.on_ready
         self._on_room = handler.on_room
         self._on_outcome = handler.on_outcome
@@ -29,6 +34,12 @@ cdef class SmtpClientSession(LineSession):
             raise ValueError(f"{ehlo_name!r} cannot be the name of an EHLO command")
         self._ehlo_name = ehlo_name.encode("ascii")
         self._lmtp = lmtp
+        if starttls not in ("none", "opportunistic", "required"):
+            raise ValueError(f"starttls is none, opportunistic or required, not {starttls!r}")
+        self._starttls = starttls != "none" and not secure
+        self._tls_needed = starttls == "required"
+        self.secure = secure
+        self._login = login
         self._line_limit = reply_line
         self._reader = ReplyReader(reply_lines)
         self.extensions = {}
@@ -60,18 +71,29 @@ cdef class SmtpClientSession(LineSession):
     # --- what the shell does ---
 
     def deliver(self, object token, str reverse_path not None, object recipients, object content, *,
-                Py_ssize_t size, bint dotted, bint eight_bit=False):
+                Py_ssize_t size, bint dotted, bint eight_bit=False, str parameters not None="",
+                object recipient_parameters=None, bint binary=False, bint smtputf8=False):
         cdef Transaction tx
-        cdef str parameters = ""
+        cdef str said = ""
         if not self._has_room():
             raise RuntimeError("the session has no room for a transaction now: deliver from on_ready or on_room")
+        if binary and not (self._chunking_offered and "BINARYMIME" in self.extensions):
+            raise ValueError("the remote takes no binary content")
         if self._size_offered:
-            parameters = f" SIZE={size}"
-        if eight_bit and self._eight_bit_offered:
-            parameters += " BODY=8BITMIME"
+            said = f" SIZE={size}"
+        if binary:
+            said += " BODY=BINARYMIME"
+        elif eight_bit and self._eight_bit_offered:
+            said += " BODY=8BITMIME"
+        if smtputf8:
+            said += " SMTPUTF8"
+        if parameters:
+            said += " " + parameters
         tx = Transaction.__new__(Transaction)
         tx.token = token
-        tx.plan(reverse_path, recipients, parameters, self._open)
+        tx.bdat = binary or (self._chunking_offered and size >= CHUNK_FROM)
+        tx.size = size
+        tx.plan(reverse_path, recipients, said, recipient_parameters, smtputf8, self._open)
         tx.give_content(content, dotted)
         if self._front is None:
             self._front = tx
@@ -86,13 +108,23 @@ cdef class SmtpClientSession(LineSession):
             self._expect(RSET, 1)
         self._expect(MAIL, 1)
         self._expect(RCPT, tx.recipients)
-        self._expect(DATA, 1)
+        if not tx.bdat:
+            self._expect(DATA, 1)
+
+    def tls_started(self):
+        if not self.wants_tls:
+            raise RuntimeError("nobody has asked for TLS")
+        self.wants_tls = self.pending = False
+        self.secure = True
+        self.extensions = {}          # what was said in the clear is nothing to go by (RFC 3207 §4.2)
+        self.progress += 1
+        self._introduce()
 
     def quit(self):
         if self.closing or self._quit_asked:
             return
         self._quit_asked = True
-        if self._awaited() == GREETING:
+        if self._awaited() == GREETING or self.wants_tls:
             self._shut()
         elif self._ready:
             self._put_quit()
@@ -110,6 +142,8 @@ cdef class SmtpClientSession(LineSession):
         LineSession.feed(self, data)
         if self._skipping and not self.closing:
             self._on_overlong()       # the end of this line may never come
+        if self.wants_tls and self._tail_length:
+            self._trouble("STARTTLS", None, "octets in the clear came behind the reply to STARTTLS")
 
     cpdef bytes take_output(self):
         cdef bytes output
@@ -145,6 +179,8 @@ cdef class SmtpClientSession(LineSession):
             self._kinds -= 1
 
     cdef str _stage(self):
+        if self.wants_tls:
+            return "STARTTLS"
         if self._awaited() == DOT and not self._front.dot_out:
             return "CONTENT"
         return <str> _STAGES[self._awaited()]
@@ -185,7 +221,7 @@ cdef class SmtpClientSession(LineSession):
             return self._on_odd_reply(kind, "a reply came though no command was sent")
         if kind == DOT and not self._front.dot_out:
             return self._on_odd_reply(kind, "a reply came before the content was sent whole")
-        if code < 400 and (code >= 300) != (kind == DATA):
+        if code < 400 and (code >= 300) != (kind == DATA) and kind != AUTH:
             return self._on_odd_reply(kind, f"this is no reply to {self._stage()}")
         self._tick_off()
         return self._dispatch(kind)
@@ -208,13 +244,18 @@ cdef class SmtpClientSession(LineSession):
             return self._advance()
         if kind == GREETING:
             return self._on_greeting()
+        if kind == STARTTLS:
+            return self._on_starttls()
+        if kind == AUTH:
+            return self._on_login()
         return self._on_hello(kind)
 
     cdef int _on_greeting(self) except -1:
-        if self._reader.code >= 400:
-            self._trouble("GREETING", self._reader.reply(), "the remote refused the connection")
-            self._output.append(b"QUIT\r\n")      # it waits for this (RFC 5321 §3.1)
-            return 0
+        if self._reader.code >= 400:              # it waits for QUIT (RFC 5321 §3.1)
+            return self._part("GREETING", self._reader.reply(), "the remote refused the connection")
+        return self._introduce()
+
+    cdef int _introduce(self) except -1:
         self._output.append((b"LHLO " if self._lmtp else b"EHLO ") + self._ehlo_name + b"\r\n")
         self._expect(EHLO, 1)
         return 0
@@ -225,17 +266,81 @@ cdef class SmtpClientSession(LineSession):
             self._expect(HELO, 1)
             return 0
         if self._reader.code >= 400:
-            self._trouble("EHLO", self._reader.reply(), "the remote refused EHLO and HELO" if kind == HELO else
-                          f"the remote refused {'LHLO' if self._lmtp else 'EHLO'}")
-            self._output.append(b"QUIT\r\n")
+            return self._part("EHLO", self._reader.reply(), "the remote refused EHLO and HELO" if kind == HELO else
+                              f"the remote refused {'LHLO' if self._lmtp else 'EHLO'}")
+        if not self._starttls or self.secure or self._quit_asked:
+            return self._introduced()
+        if "STARTTLS" in self.extensions:
+            self._output.append(b"STARTTLS\r\n")
+            self._expect(STARTTLS, 1)
             return 0
+        if self._tls_needed:
+            return self._part("STARTTLS", None, "the remote does not offer STARTTLS")
+        return self._introduced()
+
+    cdef int _on_starttls(self) except -1:
+        if self._reader.code >= 400:
+            if self._tls_needed:
+                return self._part("STARTTLS", self._reader.reply(), "the remote refused STARTTLS")
+            return self._introduced()
+        self.wants_tls = self.pending = True      # what comes from now on is not for us, up to tls_started
+        return 0
+
+    cdef int _introduced(self) except -1:
+        """The remote is known, and as safe as it gets."""
+        if self._login is not None and self._exchange is None and not self._quit_asked:
+            return self._begin_login()
         self._pipelining = "PIPELINING" in self.extensions
         self._size_offered = "SIZE" in self.extensions
         self._eight_bit_offered = "8BITMIME" in self.extensions
+        self._chunking_offered = "CHUNKING" in self.extensions
         self._ready = True
         if self._quit_asked:
             return self._put_quit()
         self._on_ready()
+        return 0
+
+    cdef int _begin_login(self) except -1:
+        cdef object exchange = self._login(self.extensions.get("AUTH", ""))
+        cdef bytes command
+        cdef object first
+        if exchange is None:
+            offered = self.extensions.get("AUTH", "")
+            reason = f"of what the remote offers for AUTH we may use nothing: {offered or 'no mechanism'}"
+            return self._part("AUTH", None, reason)
+        self._exchange = exchange
+        command = b"AUTH " + (<str> exchange.name).encode("ascii")
+        first = exchange.step(None)
+        if first is not None:                     # an empty one is written "=" (RFC 4954 §4)
+            command += b" " + (binascii.b2a_base64(first, newline=False) or b"=")
+        self._output.append(command + b"\r\n")
+        self._expect(AUTH, 1)
+        return 0
+
+    cdef int _on_login(self) except -1:
+        """The next challenge, or what the login came to."""
+        cdef Reply reply = self._reader.reply()
+        cdef object response = None
+        if reply.code >= 400:
+            return self._part("AUTH", reply, "the remote refused the login")
+        if reply.code < 300:
+            if not self._exchange.finished:
+                return self._part("AUTH", None, "the remote let us in without a proof that it knows us")
+            return self._introduced()
+        try:
+            response = self._exchange.step(binascii.a2b_base64(reply.text, strict_mode=True))
+        except ValueError:                        # no base64, or what no challenge of this mechanism can be
+            response = None
+        if response is None:
+            return self._part("AUTH", None, "the challenge of the remote is not one that we can answer", b"*\r\n")
+        self._output.append(binascii.b2a_base64(response, newline=False) + b"\r\n")
+        self._expect(AUTH, 1)
+        return 0
+
+    cdef int _part(self, str stage, Reply reply, str reason, bytes last=b"QUIT\r\n") except -1:
+        """The session cannot come about; a last word, and nobody waits for its answer."""
+        self._trouble(stage, reply, reason)
+        self._output.append(last)
         return 0
 
     cdef int _note_extension(self, const char *line, Py_ssize_t length) except -1:
@@ -255,17 +360,21 @@ cdef class SmtpClientSession(LineSession):
     cdef int _on_rcpt(self) except -1:
         cdef Transaction tx = self._front
         if self._swallowing:
-            return 0
+            if self._kinds:
+                return 0
+            self._swallowing = False              # no DATA follows when the content would have been a chunk
+            return self._settle()
         tx.on_recipient(self._reader, self._lmtp)
-        if tx.answered < tx.recipients or tx.accepted:
+        if tx.answered < tx.recipients or (tx.accepted and not tx.bdat):
             return self._advance()
-        self._swallowing = self._pipelining       # DATA is on its way
+        if tx.accepted:
+            return self._start_content()
+        self._swallowing = self._pipelining and not tx.bdat    # DATA is on its way
         return self._outcome("RCPT", tx.first_refusal, tx.replies)
 
     cdef int _on_data(self) except -1:
         cdef Transaction tx = self._front
         if self._reader.code < 400:
-            self._open = False                    # the dot ends it, whatever the reply
             return self._start_content()
         return self._outcome("DATA", self._reader.reply(), None if tx.accepted == tx.recipients else tx.replies)
 
@@ -285,6 +394,7 @@ cdef class SmtpClientSession(LineSession):
         cdef Reply reply = self._reader.reply()
         if self._lmtp and not tx.on_delivered(reply):
             return 0
+        self._open = tx.bdat and reply.code >= 400
         return self._outcome("DOT", reply, tx.replies)
 
     cdef int _outcome(self, str stage, Reply reply, list recipients) except -1:
@@ -337,6 +447,7 @@ cdef class SmtpClientSession(LineSession):
     cdef int _shut(self) except -1:
         """Nothing more goes out or comes in: a content that was begun must not look as if it had ended."""
         self.closing = True
+        self.wants_tls = self.pending = False
         self._output.clear()
         self._kinds = 0
         self._swallowing = False
@@ -380,8 +491,11 @@ cdef class SmtpClientSession(LineSession):
     cdef int _start_content(self) except -1:
         cdef Transaction tx = self._front
         cdef bytes piece
+        self._open = False                        # the end of content ends it, whatever the reply
         self._expect(DOT, tx.accepted if self._lmtp else 1)
         self._content = tx
+        if tx.bdat:
+            self._output.append(b"BDAT %d LAST\r\n" % tx.size)
         if not tx.is_small():
             return 0
         piece = tx.piece()
@@ -411,9 +525,12 @@ cdef class SmtpClientSession(LineSession):
         return 0
 
     cdef int _end_content(self) except -1:
-        self._output.append(self._content.end())
-        self._ending = self._content
+        cdef Transaction tx = self._content
+        self._ending = tx
         self._content = None
+        if tx.bdat:
+            return 0
+        self._output.append(tx.end())
         self._sending = None
         return self._settle()
 

@@ -4,7 +4,7 @@ Owns: the reckoning of a rate and the way a place in a table is found, kept and 
 wait, read a clock, or know what is counted: a client and a kind of deed are a key, a hash that the caller makes with a
 secret of this server, so that no client can choose with whom it collides.
 
-``Rates`` keeps one moment for each key: when the client will owe nothing (the "theoretical arrival time" of GCRA). Each
+``Rates`` keeps one moment for each key: when the client will owe nothing (the theoretical arrival time of GCRA). Each
 deed moves it on by an interval; too far ahead of now, and the deed is refused and costs nothing. A moment that has
 passed says nothing any more, so its place is free for others without loss. Only where all eight places of a set are
 taken by clients who owe, the one who owes least is forgotten.
@@ -91,8 +91,8 @@ cdef class Rates:
         cdef uint64_t *place
         cdef uint64_t old
         cdef int64_t due
-        cdef int attempt
-        for attempt in range(ATTEMPTS):
+        cdef int _attempt
+        for _attempt in range(ATTEMPTS):
             place = self._place(key or 1, now, True)
             if place == NULL:
                 continue

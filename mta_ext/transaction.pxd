@@ -6,6 +6,7 @@ from mta_ext.stuffing cimport Line
 cdef enum:
     SMALL = 65536                    # octets: content below is joined with what leaves beside it
     PIECE = 262144                   # octets of content that one take pulls, about
+    CHUNK_FROM = 1048576             # octets: from here on BDAT, where it is offered
 
 
 cdef class Transaction:
@@ -15,6 +16,8 @@ cdef class Transaction:
     cdef bytes _plan
     cdef Py_ssize_t _sent
     cdef readonly int recipients
+    cdef bint bdat                   # the content goes as one chunk of ``size`` octets, with neither dots nor an end
+    cdef Py_ssize_t size
 
     # Content
     cdef bytes _chunk                # what is going out now; None: ask the source for more
@@ -32,8 +35,10 @@ cdef class Transaction:
     cdef KeptReplies _kept
     cdef int _settled                # LMTP: recipients before this one have their reply to the end of content
 
-    cdef int plan(self, str reverse_path, object recipients, str parameters, bint reset) except -1
+    cdef int plan(self, str reverse_path, object recipients, str parameters, object each, bint utf8,
+                  bint reset) except -1
     cdef int give_content(self, object content, bint dotted) except -1
+    cdef int _count(self, Py_ssize_t octets) except -1
     cdef bytes all_commands(self)
     cdef bytes next_command(self)
     cdef bint is_small(self)

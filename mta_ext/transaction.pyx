@@ -14,15 +14,15 @@ from mta_ext.reply cimport KeptReplies, Reply, ReplyReader
 from mta_ext.stuffing cimport LINE_START, copy_stuffed, dots_needed, line_after
 
 
-cdef bint _is_path(const char *octets, Py_ssize_t length) noexcept nogil:
-    """Whether it can stand between < and > without ending the path or the command early."""
+cdef bint _is_path(const char *octets, Py_ssize_t length, bint utf8) noexcept nogil:
+    """Whether it can stand between < and > without ending the path or the command early; ``utf8``: SMTPUTF8."""
     cdef bint quoted = False
     cdef bint escaped = False
     cdef Py_ssize_t at
     cdef unsigned char octet
     for at in range(length):
         octet = octets[at]
-        if octet < 32 or octet > 126:
+        if octet < 32 or octet == 127 or (octet > 127 and not utf8):
             return False
         if escaped:
             escaped = False
@@ -40,11 +40,24 @@ cdef inline char *_put(char *to, const char *octets, Py_ssize_t length) noexcept
     return to + length
 
 
-cdef Py_ssize_t _path_length(str path) except -1:
+cdef Py_ssize_t _path_length(str path, bint utf8) except -1:
     cdef Py_ssize_t length
     cdef const char *octets = PyUnicode_AsUTF8AndSize(path, &length)
-    if not _is_path(octets, length):
+    if not _is_path(octets, length, utf8):
         raise ValueError(f"{path!r} is no path: it holds a control, an 8-bit character or an unquoted <, > or space")
+    return length
+
+
+cdef Py_ssize_t _parameters_length(str parameters, bint utf8) except -1:
+    """Of words, a space ahead of each."""
+    cdef Py_ssize_t length
+    cdef Py_ssize_t at
+    cdef const char *octets = PyUnicode_AsUTF8AndSize(parameters, &length)
+    cdef unsigned char octet
+    for at in range(length):
+        octet = octets[at]
+        if octet < 32 or octet == 127 or (octet > 127 and not utf8):
+            raise ValueError(f"{parameters!r} are no parameters: they hold a control or an 8-bit character")
     return length
 
 
@@ -54,6 +67,14 @@ cdef char *_put_path(char *to, str path) except NULL:
     return _put(to, octets, length)
 
 
+cdef char *_put_end(char *to, str parameters) except NULL:
+    """What follows a path: its end, parameters if there are any, the end of the line."""
+    to = _put(to, b">", 1)
+    if parameters:
+        to = _put_path(to, parameters)
+    return _put(to, b"\r\n", 2)
+
+
 @cython.final
 @cython.freelist(64)
 cdef class Transaction:
@@ -61,30 +82,38 @@ cdef class Transaction:
 
     # --- commands ---
 
-    cdef int plan(self, str reverse_path, object recipients, str parameters, bint reset) except -1:
-        """``parameters`` of MAIL: "" or a space first; ``reset``: RSET goes first. ValueError: a bad path."""
-        cdef Py_ssize_t length = 14 + _path_length(reverse_path) + len(parameters) + 6 + (6 if reset else 0)
+    cdef int plan(self, str reverse_path, object recipients, str parameters, object each, bint utf8,
+                  bint reset) except -1:
+        """``parameters`` of MAIL, ``each``: those of each RCPT or None; ``reset``: RSET goes first. ValueError: a bad
+        path or parameter."""
+        cdef Py_ssize_t length = 14 + _path_length(reverse_path, utf8) + _parameters_length(parameters, utf8)
         cdef tuple paths = tuple(recipients)    # read twice, so it must be the same twice
+        cdef tuple own = tuple([f" {words}" if words else "" for words in each]) if each is not None else None
         cdef str path
         cdef char *to
+        cdef int n
+        length += (0 if self.bdat else 6) + (6 if reset else 0)
         for path in paths:
-            length += 12 + _path_length(path)
+            length += 12 + _path_length(path, utf8)
         self.recipients = len(paths)
         if self.recipients == 0:
             raise ValueError("a transaction needs a recipient")
+        if own is not None:
+            if len(own) != len(paths):
+                raise ValueError("each recipient needs its parameters")
+            for path in own:
+                length += _parameters_length(path, utf8)
         self._plan = PyBytes_FromStringAndSize(NULL, length)
         to = PyBytes_AS_STRING(self._plan)
         if reset:
             to = _put(to, b"RSET\r\n", 6)
         to = _put_path(_put(to, b"MAIL FROM:<", 11), reverse_path)
-        to = _put(to, b">", 1)
-        if parameters:
-            to = _put_path(to, parameters)
-        to = _put(to, b"\r\n", 2)
-        for path in paths:
-            to = _put_path(_put(to, b"RCPT TO:<", 9), path)
-            to = _put(to, b">\r\n", 3)
-        _put(to, b"DATA\r\n", 6)
+        to = _put_end(to, parameters)
+        for n in range(self.recipients):
+            to = _put_path(_put(to, b"RCPT TO:<", 9), <str> paths[n])
+            to = _put_end(to, <str> own[n]) if own is not None else _put(to, b">\r\n", 3)
+        if not self.bdat:
+            _put(to, b"DATA\r\n", 6)
         return 0
 
     cdef bytes all_commands(self):
@@ -114,7 +143,7 @@ cdef class Transaction:
         return 0
 
     cdef bint is_small(self):
-        return self._source is None and PyBytes_GET_SIZE(self._chunk) < SMALL
+        return not self.bdat and self._source is None and PyBytes_GET_SIZE(self._chunk) < SMALL
 
     cdef bytes piece(self):
         """The next octets of content as they go out; None at its end. Raises what the source raises."""
@@ -125,23 +154,37 @@ cdef class Transaction:
             self._chunk = next(self._source, None) if self._source is not None else None
             self._chunk_at = 0
             if self._chunk is None:
+                if self.bdat:
+                    self._count(-self.size)
                 return None
         octets = PyBytes_AS_STRING(self._chunk) + self._chunk_at
         length = PyBytes_GET_SIZE(self._chunk) - self._chunk_at
-        if self._dotted and length > PIECE:
+        if self._dotted and not self.bdat and length > PIECE:
             length = PIECE
         piece = self._chunk
-        if self._dotted:
+        if self.bdat:
+            self._count(length)
+        elif self._dotted:
             piece = PyBytes_FromStringAndSize(NULL, length + dots_needed(octets, length, self._line))
             copy_stuffed(PyBytes_AS_STRING(piece), octets, length, self._line)
         self._line = line_after(octets, length, self._line)
         self._chunk_at += length
         return piece
 
+    cdef int _count(self, Py_ssize_t octets) except -1:
+        """A chunk has as many octets as its command said, or the remote would take content for commands; negative:
+        the content has ended here."""
+        if octets > self.size or (octets < 0 and self.size):
+            raise ValueError(f"its size is not what it was: {self.size} octets were left")
+        self.size -= octets if octets > 0 else 0
+        return 0
+
     cdef bytes end(self):
         """What ends the content: only a dot line, behind a line end of our own when the content has none."""
         self._chunk = None
         self._source = None
+        if self.bdat:
+            return b""
         return b".\r\n" if self._line == LINE_START else b"\r\n.\r\n"
 
     # --- replies by recipient ---

@@ -15,7 +15,11 @@ from mta.cli.options import config_option, json_option, read_config
 
 @click.group("hooks")
 def command() -> None:
-    """Try out policies written in Python."""
+    """Try out policies written in Python.
+
+    \b
+    mta hooks replay session.txt
+    """
 
 
 @command.command("replay")

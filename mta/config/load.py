@@ -16,13 +16,15 @@ from typing import Any
 import msgspec
 
 from mta.config.reader import Findings, as_table, read_table
-from mta.config.sections import Config, Listener
+from mta.config.sections import Config, Listener, Route
 from mta.config.units import Address, is_domain
 from mta.errors import ConfigError
 
 SYSTEM_FILE = Path("/etc/mta/mta.toml")
 SYSTEM_DATA = Path("/var/lib/mta")
 SYSTEM_USER = "_mta"
+#: Characters of a password for a remote.
+PASSWORD_LIMIT = 1000
 #: Variables of ours that are no keys: the file itself, the build, the tests.
 _PREFIX = "MTA_"
 
@@ -199,6 +201,8 @@ def _user_exists(name: str) -> bool:
 
 def _check(config: Config, findings: Findings) -> None:
     _check_listeners(config, findings)
+    for i, route in enumerate(config.route):
+        _check_route(route, f"route[{i}]", findings)
     if not config.delivery.retry_after:
         findings.add("delivery.retry_after", "needs at least one duration")
     if config.admin.address.host and config.admin.token_file is None:
@@ -212,6 +216,34 @@ def _check(config: Config, findings: Findings) -> None:
         findings.add("policy.dnsbl_threshold", "must be above zero: clients on no list would be refused")
     if os.geteuid() == 0 and config.user and not _user_exists(config.user):
         findings.add("user", f'"{config.user}" is not a user of this machine')
+
+
+def _check_route(route: Route, path: str, findings: Findings) -> None:
+    if (route.tls or route.username) and not route.to.startswith(("smtp:", "lmtp:")):
+        key = "tls" if route.tls else "username"
+        findings.add(f"{path}.{key}", f'is for "smtp:" and "lmtp:", not for "{route.to}"')
+    if route.username and route.password_file is None:
+        findings.add(f"{path}.password_file", "is missing: username needs a password")
+    if not route.username and route.password_file is not None:
+        findings.add(f"{path}.username", "is missing: password_file is of no use without")
+    elif route.password_file is not None:
+        try:
+            read_password(route.password_file)
+        except ConfigError as error:
+            findings.add(f"{path}.password_file", error.findings[0])
+
+
+def read_password(path: Path) -> str:
+    """The first line of the file, without its end. Raises ConfigError."""
+    try:
+        with path.open(encoding="utf-8") as file:
+            password = file.readline(PASSWORD_LIMIT + 2).rstrip("\r\n")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+        raise ConfigError([f"{path} cannot be read: {reason}"]) from error
+    if not password or "\0" in password or len(password) > PASSWORD_LIMIT:
+        raise ConfigError([f"the first line of {path} is no password: 1 to {PASSWORD_LIMIT} characters"])
+    return password
 
 
 def _check_listeners(config: Config, findings: Findings) -> None:

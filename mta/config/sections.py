@@ -216,10 +216,15 @@ class Canary(Section, frozen=True):
 
 
 class Route(Section, frozen=True, kw_only=True):
-    """The first whose ``domain`` matches decides. No default: a route without either is a slip."""
+    """The first whose ``domain`` matches decides. No default: a route without either is a slip. ``tls``: as in
+    ``[delivery]``, or "implicit" (from the first octet on, certificate checked); without it "verify" where a login is
+    made, else that of ``[delivery]``. ``password_file``: its first line is the password of ``username``."""
 
     domain: DomainPattern
     to: Target
+    tls: Literal["none", "opportunistic", "required", "verify", "implicit"] | None = None
+    username: Text = ""
+    password_file: File | None = None
 
 
 class Dns(Section, frozen=True):
@@ -230,9 +235,13 @@ class Dns(Section, frozen=True):
 
 
 class Delivery(Section, frozen=True):
-    """Retry times and what one site may get at once. ``ready_limit``: recipients ready for one site, in memory."""
+    """Retry times and what one site may get at once. ``ready_limit``: recipients ready for one site, in memory.
+    ``tls``: "opportunistic" (where a host offers it, whatever its certificate), "required", "verify" (its certificate
+    is that of the host) or "none". ``tls_authorities``: PEM, who may sign certificates; the system's by default."""
 
     port: Port = 25
+    tls: Literal["none", "opportunistic", "required", "verify"] = "opportunistic"
+    tls_authorities: File | None = None
     retry_after: tuple[SomeDuration, ...] = (60.0, 300.0, 900.0, 3600.0, 14400.0)
     give_up_after: SomeDuration = 5 * 86400.0
     warn_after: Duration = 4 * 3600.0

@@ -68,3 +68,4 @@ class Event(msgspec.Struct, omit_defaults=True, kw_only=True, gc=False):
     message_id: str = ""
     submitter: str = ""
     tls_peer: str = ""
+    tls_verified: bool = False

@@ -1,15 +1,23 @@
 """The shell of an outgoing connection: feeds the client session, writes what it has, keeps the deadline.
 
-Owns: the transport of one connection to one host and the deadline of the awaited reply. Never does: choose what
-is delivered, or decide what follows trouble; that is its owner's (``mta.services.delivery``). Loop thread only.
+Owns: the transport of one connection to one host, its TLS handshake and login, and the deadline of the awaited reply.
+Never does: choose what is delivered, or decide what follows trouble; that is its owner's (``mta.services.delivery``).
+Loop thread only.
 """
 
 import asyncio
+import secrets
 import socket
+import ssl
 from typing import NamedTuple, Protocol, cast
 
 from mta.net.deadlines import Wheel
+from mta.net.tls import TlsFacts, facts
+from mta.net.tls_client import CHECKED, NO_TLS, ClientTls, binding_of, complaint
+from mta.policy.offer import Offer, offer_of
+from mta.policy.sasl_client import Exchange, choose
 from mta.queue.entry import Attempt
+from mta.routing.destination import Login
 from mta_ext.reply import Reply
 from mta_ext.smtp_client import SmtpClientSession
 
@@ -17,6 +25,8 @@ from mta_ext.smtp_client import SmtpClientSession
 IDLE_TIME = 5.0
 #: Seconds to wait for the reply to QUIT.
 QUIT_TIME = 5.0
+#: ``session.starttls`` by the mode of TLS.
+_STARTTLS = {"opportunistic": "opportunistic", "required": "required", "verify": "required"}
 
 
 class RemoteDeadlines(NamedTuple):
@@ -49,31 +59,52 @@ class RemoteOwner(Protocol):
 
 
 class RemoteConnection(asyncio.Protocol):
-    """One connection to ``host`` (its name) at ``address`` (ip, port or a unix path). ``sent`` counts transactions."""
+    """One connection to ``host`` (its name) at ``address`` (ip, port or a unix path). ``sent`` counts transactions.
+    ``tls``: what the handshake came to, None in the clear; ``verified``: its certificate was checked. ``offer``: what
+    the host can, from ``ready`` on. ``failed_at``: the stage in which it did not come about, "CERTIFICATE" and "TLS"
+    for the handshake. ``most``: transactions that it is for, set by its owner."""
 
     __slots__ = (
         "_deadlines",
         "_filling",
+        "_login",
         "_owner",
+        "_problem",
         "_progress",
+        "_shaking",
         "_since",
         "_socket",
+        "_tls",
         "_wheel",
         "address",
         "bucket",
         "connect_seconds",
+        "failed_at",
         "gone",
         "handshake",
         "host",
         "idle",
+        "most",
+        "offer",
         "protocol",
         "sent",
         "session",
+        "tls",
         "transport",
+        "verified",
     )
 
     def __init__(
-        self, owner: RemoteOwner, wheel: Wheel, deadlines: RemoteDeadlines, ehlo_name: str, host: str, *, lmtp: bool
+        self,
+        owner: RemoteOwner,
+        wheel: Wheel,
+        deadlines: RemoteDeadlines,
+        ehlo_name: str,
+        host: str,
+        *,
+        lmtp: bool,
+        tls: ClientTls = NO_TLS,
+        login: Login | None = None,
     ) -> None:
         self._owner = owner
         self._wheel = wheel
@@ -81,13 +112,29 @@ class RemoteConnection(asyncio.Protocol):
         self._progress = 0
         self._since = 0.0
         self._filling = False
+        self._tls = tls
+        self._login = login
+        self._shaking: asyncio.Task[None] | None = None
+        self._problem: Exception | None = None
+        self.tls: TlsFacts | None = None
+        self.verified = False
+        self.offer = Offer()
+        self.failed_at = ""
         self.bucket = 0
-        self.session = SmtpClientSession(self, ehlo_name, lmtp=lmtp)
+        self.session = SmtpClientSession(
+            self,
+            ehlo_name,
+            lmtp=lmtp,
+            starttls=_STARTTLS.get(tls.mode, "none"),
+            secure=tls.mode == "implicit",
+            login=self._exchange if login is not None else None,
+        )
         self.protocol = "LMTP" if lmtp else "ESMTP"
         self.host = host
         self.address = ""
         self.connect_seconds = 0.0
         self.sent = 0
+        self.most = 1
         self.idle = False
         self.gone = False
         #: Settled once: None when the session is ready, else what the host said or did instead.
@@ -100,10 +147,16 @@ class RemoteConnection(asyncio.Protocol):
         self.address = f"{peer[0]}:{peer[1]}" if isinstance(peer, tuple) else str(peer or "unix")
         self._since = now = asyncio.get_running_loop().time()
         self._wheel.watch(self, now + 1.0)
+        if self._tls.mode == "implicit":
+            # Later, as a loop may begin to read after this call, and a handshake wants it paused.
+            asyncio.get_running_loop().call_soon(self._secure)
 
     def data_received(self, data: bytes) -> None:
         session = self.session
         session.feed(data)
+        if session.wants_tls:
+            self._secure()
+            return
         if session.has_output or session.closing:
             self.pump()
         elif session.outstanding and self._socket is not None:
@@ -128,11 +181,19 @@ class RemoteConnection(asyncio.Protocol):
 
     def eof_received(self) -> bool:
         """No reply can come any more, so nothing is worth sending: content that still waits does not hold us up."""
-        self.transport.abort()
+        if self.tls is None:
+            self.transport.abort()
+        else:
+            asyncio.get_running_loop().call_soon(self.transport.abort)  # asyncio's TLS is in the middle of something
         return False
 
     def connection_lost(self, exc: Exception | None) -> None:
+        if self.gone:
+            return
         self.gone = True
+        connection = self.transport.get_extra_info("ssl_object") if self.tls is not None else None
+        if connection is not None and self._tls.context is not None:
+            self._tls.context.remember(connection)
         self._wheel.forget(self)
         self.session.eof()
         self._owner.closed(self)
@@ -153,6 +214,8 @@ class RemoteConnection(asyncio.Protocol):
         """Deadline of the awaited reply, see ``mta.net.deadlines``."""
         if self.gone:
             return 0.0
+        if self._shaking is not None:
+            return now + 1.0  # a handshake has a limit of its own
         session = self.session
         if session.progress != self._progress:
             self._progress = session.progress
@@ -174,9 +237,61 @@ class RemoteConnection(asyncio.Protocol):
             return 0.0
         return now + 1.0
 
+    # TLS and login.
+
+    def _secure(self) -> None:
+        """What comes from now on is the handshake, and not for the session."""
+        if self.gone:
+            return
+        self.transport.pause_reading()
+        self._shaking = asyncio.get_running_loop().create_task(self._shake_hands())
+
+    async def _shake_hands(self) -> None:
+        """The loop tells nobody of an end in the middle of a handshake, so that is told from here."""
+        context, door = self._tls.context, _Door()
+        secured: asyncio.Transport | None = None
+        try:
+            assert context is not None, "a session that may say STARTTLS has a context"
+            secured = await asyncio.get_running_loop().start_tls(
+                self.transport,
+                door,
+                context,
+                server_hostname=self.host if self._socket is not None else "",
+                ssl_handshake_timeout=self._tls.handshake,
+            )
+        except (OSError, ssl.CertificateError) as error:  # TimeoutError and all of TLS among them
+            self._problem = error
+        finally:
+            self._shaking = None
+            if secured is None or door.lost:
+                self._problem = self._problem or ConnectionResetError("the connection was lost")
+                (secured or self.transport).abort()
+                self.connection_lost(None)
+        if secured is not None and not self.gone:
+            self._begin(secured, door)
+
+    def _begin(self, secured: asyncio.Transport, door: "_Door") -> None:
+        """Under TLS: the session begins anew."""
+        self.transport = secured
+        self.tls = facts(secured)
+        self.verified = self._tls.mode in CHECKED
+        secured.set_protocol(self)
+        self._since = asyncio.get_running_loop().time()
+        if self.session.wants_tls:
+            self.session.tls_started()
+        self.session.feed(b"".join(door.early))
+        self.pump()
+
+    def _exchange(self, offered: str) -> Exchange | None:
+        assert self._login is not None
+        connection = self.transport.get_extra_info("ssl_object")
+        binding = binding_of(connection) if connection is not None else None
+        return choose(offered, self._login, secrets.token_urlsafe(18), secure=connection is not None, binding=binding)
+
     # What the session calls.
 
     def on_ready(self) -> None:
+        self.offer = offer_of(self.session.extensions, verified=self.verified, lmtp=self.protocol == "LMTP")
         self._owner.ready(self)
 
     def on_room(self) -> None:
@@ -187,4 +302,22 @@ class RemoteConnection(asyncio.Protocol):
         self._owner.outcome(self, token, stage, reply, recipients)
 
     def on_trouble(self, stage: str, reply: Reply | None, reason: str, transactions: list[tuple[object, bool]]) -> None:
+        if self._problem is not None:
+            stage = "CERTIFICATE" if isinstance(self._problem, ssl.CertificateError) else "TLS"
+            reason = complaint(self._problem)
+        self.failed_at = stage
         self._owner.trouble(self, stage, reply, reason, transactions)
+
+
+class _Door(asyncio.Protocol):
+    """Stands for a connection until its handshake is done, as in ``mta.net.server``."""
+
+    def __init__(self) -> None:
+        self.early: list[bytes] = []
+        self.lost = False
+
+    def data_received(self, data: bytes) -> None:
+        self.early.append(data)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.lost = True

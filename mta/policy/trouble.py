@@ -16,6 +16,10 @@ DNS         the resolver is in trouble                          retry
 DIRECTORY   the directory cannot be read                        retry
 ROUTING     no such domain, null MX, a loop                     the recipient has failed
 TOO_LARGE   above the remote's SIZE limit                       the recipient has failed
+LACKING     the remote lacks what the message needs             the recipient has failed
+DEADLINE    the sender's deadline has passed (DELIVERBY)        the recipient has failed
+TLS         no TLS, or none that can be trusted, but needed     next host (the shell), then retry
+LOGIN       the remote refused our login                        next host (the shell), then retry
 ==========  ==================================================  ===========================================
 """
 
@@ -35,6 +39,10 @@ class Kind(Enum):
     DIRECTORY = "directory"
     ROUTING = "routing"
     TOO_LARGE = "too large"
+    LACKING = "lacking"
+    DEADLINE = "deadline"
+    TLS = "tls"
+    LOGIN = "login"
 
 
 class Verdict(Enum):
@@ -46,9 +54,9 @@ class Verdict(Enum):
 
 
 #: Kinds that are final without a reply.
-PERMANENT = frozenset({Kind.ROUTING, Kind.TOO_LARGE})
+PERMANENT = frozenset({Kind.ROUTING, Kind.TOO_LARGE, Kind.LACKING, Kind.DEADLINE})
 #: Kinds that are about the host and not about the message.
-HOST_TROUBLE = frozenset({Kind.GREETING, Kind.CONNECT, Kind.LOST})
+HOST_TROUBLE = frozenset({Kind.GREETING, Kind.CONNECT, Kind.LOST, Kind.TLS, Kind.LOGIN})
 #: Enhanced status of a failure that came without one (RFC 3463), as a transient; a verdict of FAIL makes it 5.
 _STATUS = {
     Kind.REPLY: "4.0.0",
@@ -60,6 +68,10 @@ _STATUS = {
     Kind.DIRECTORY: "4.3.0",
     Kind.ROUTING: "5.4.4",
     Kind.TOO_LARGE: "5.3.4",
+    Kind.LACKING: "5.6.3",
+    Kind.DEADLINE: "5.4.7",
+    Kind.TLS: "4.7.5",
+    Kind.LOGIN: "4.7.8",
 }
 
 

@@ -19,6 +19,7 @@ class Entry:
     """
 
     __slots__ = (
+        "__weakref__",
         "content",
         "domain",
         "dropped",

@@ -27,12 +27,32 @@ class Host(NamedTuple):
     addresses: tuple[str, ...] = ()
 
 
+class Login(NamedTuple):
+    """Who we are for a remote. Never shows the password."""
+
+    user: str
+    password: str
+
+    def __repr__(self) -> str:
+        return f"Login({self.user!r})"
+
+
 class Destination(msgspec.Struct, frozen=True):
-    """Hosts in the order of trial. Destinations with the same ``site`` share connections and limits."""
+    """Hosts in the order of trial. Destinations with the same ``site`` share connections and limits. ``tls``: as in a
+    route, "" for what is usual. ``requiretls``: made by :func:`checked`."""
 
     site: str
     protocol: Protocol
     hosts: tuple[Host, ...] = ()
+    tls: str = ""
+    login: Login | None = None
+    requiretls: bool = False
+
+
+def checked(destination: Destination) -> Destination:
+    """The same hosts for mail with REQUIRETLS: connections of its own, on which certificates are checked."""
+    site = f"{destination.site} REQUIRETLS"
+    return msgspec.structs.replace(destination, site=site, tls="verify", requiretls=True)
 
 
 class RoutingError(MtaError):

@@ -6,14 +6,25 @@ Owns: reading ``to`` and ``domain``, and the first match. Pure; any thread. Neve
 from collections.abc import Iterable
 from typing import Final, NamedTuple
 
+import msgspec
+
 from mta.errors import ConfigError
-from mta.routing.destination import Destination, Host, Protocol
+from mta.routing.destination import Destination, Host, Login, Protocol
 from mta.routing.names import ascii_domain, is_host_name, parse_ip
 
 _FORMS: Final = '"smtp://host:port", "lmtp://host:port", "lmtp+unix:/path" or "discard:"'
 #: RFC 6761 §6.3: this name never goes to DNS.
 _LOCALHOST: Final = {"localhost": ("127.0.0.1", "::1")}
 _PROTOCOLS: Final[dict[str, Protocol]] = {"smtp": "smtp", "lmtp": "lmtp"}
+
+
+class Row(NamedTuple):
+    """A route as the file has it. ``tls``: "" for what is usual there."""
+
+    domain: str
+    to: str
+    tls: str = ""
+    login: Login | None = None
 
 
 class _Suffix(NamedTuple):
@@ -27,16 +38,16 @@ class _Suffix(NamedTuple):
 class Routes:
     """Compiled once per configuration. Exact domains are one dict look-up, wildcards are few and tried in order."""
 
-    def __init__(self, table: Iterable[tuple[str, str]] = ()) -> None:
-        """``table``: (domain, to) in the order of the file. Raises ConfigError with a line per wrong entry."""
+    def __init__(self, table: Iterable[tuple[str, str] | Row] = ()) -> None:
+        """``table``: in the order of the file; (domain, to) is one too. Raises ConfigError, a line per wrong entry."""
         self._exact: dict[str, tuple[int, Destination]] = {}
         self._suffixes: list[_Suffix] = []
         findings: list[str] = []
-        for number, (domain, to) in enumerate(table):
+        for number, (domain, to, tls, login) in enumerate(Row(*row) for row in table):
             destination = parse_to(to)
             if destination is None:
                 findings.append(f'route[{number}].to: "{to}" is not one of {_FORMS}')
-            elif not self._add(number, domain, destination):
+            elif not self._add(number, domain, _with(destination, tls, login)):
                 findings.append(f'route[{number}].domain: "{domain}" is not a domain, "*.suffix" or "*"')
         if findings:
             raise ConfigError(findings)
@@ -63,6 +74,14 @@ class Routes:
             if domain.endswith(route.suffix):
                 return route.destination
         return destination
+
+
+def _with(destination: Destination, tls: str, login: Login | None) -> Destination:
+    """What is done differently needs connections of its own."""
+    if not tls and login is None:
+        return destination
+    site = destination.site + (f" tls={tls}" if tls else "") + (f" as {login.user}" if login is not None else "")
+    return msgspec.structs.replace(destination, site=site, tls=tls, login=login)
 
 
 def parse_to(to: str) -> Destination | None:

@@ -4,10 +4,14 @@ Owns: when a DSN is due at all, its envelope and its place in the queue. Never d
 the commit. A DSN has the null reverse-path and is never answered by a DSN (RFC 5321 §6.1). Loop thread only.
 """
 
+from collections.abc import Sequence
+
 from mta.clock import Clock
 from mta.model.dsn import build_dsn
 from mta.model.message import Message, Recipient
 from mta.model.spoolid import IdSource
+from mta.policy.offer import asks_for
+from mta.policy.retry import late
 from mta.queue.entry import Entry
 from mta.services.enqueue import enqueue
 from mta.spool.protocol import Spool
@@ -15,6 +19,8 @@ from mta_ext.headers import scan_headers
 
 #: Octets of the original's header section that a DSN carries.
 HEADERS = 32_768
+#: Octets of an original that goes back whole when its sender has asked for that (RET=FULL).
+FULL = 1 << 20
 
 Generated = tuple[Message, bytes, list[tuple[bytes, str]]]
 
@@ -30,20 +36,28 @@ class Bounces:
         self._give_up = int(give_up_after * 1000)
 
     def for_change(
-        self, message: Message, entry: Entry | None, failed: list[Recipient], warned: list[Recipient], now: int
+        self,
+        message: Message,
+        entry: Entry | None,
+        failed: list[Recipient],
+        warned: list[Recipient],
+        now: int,
+        succeeded: Sequence[Recipient] = (),
+        action: str = "relayed",
     ) -> tuple[Generated, ...]:
-        """The DSNs that go with a change: one for what failed, one for what is delayed; none for a null path."""
-        if not (failed or warned) or message.generated or not message.reverse_path:
+        """The DSNs that go with a change: one for what failed, one for what is delayed, one for what was delivered (as
+        ``action``) by the wish of its sender; none for a null path, nor where NOTIFY wants none."""
+        if not (failed or warned or succeeded) or message.generated or not message.reverse_path:
             return ()
-        headers = self._headers(message, entry)
-        made = []
-        if failed:
-            made.append(self._make("failed", message, failed, headers, now))
-        if warned:
-            for recipient in warned:
-                recipient.warned = True
-            made.append(self._make("delayed", message, warned, headers, now))
-        return tuple(made)
+        for recipient in warned:
+            recipient.warned = True
+        overdue = late(message, now)
+        groups = {
+            "failed": [r for r in failed if asks_for(r, "FAILURE")],
+            "delayed": [r for r in warned if asks_for(r, "DELAY") or (overdue and r.notify != "NEVER")],
+            action: [r for r in succeeded if asks_for(r, "SUCCESS")],
+        }
+        return tuple(self._make(kind, message, group, entry, now) for kind, group in groups.items() if group)
 
     def by_operator(self, message: Message, recipients: list[Recipient], reason: str) -> Generated | None:
         """The DSN for recipients that an operator bounced; None when nobody is to be told."""
@@ -52,7 +66,10 @@ class Bounces:
         made = self.for_change(message, None, recipients, [], self._clock.now_ms())
         return made[0] if made else None
 
-    def _make(self, kind: str, message: Message, recipients: list[Recipient], headers: bytes, now: int) -> Generated:
+    def _make(
+        self, kind: str, message: Message, recipients: list[Recipient], entry: Entry | None, now: int
+    ) -> Generated:
+        full = kind == "failed" and message.ret == "FULL" and message.size <= FULL and not message.requiretls
         spool_id = self._ids.next()
         content = build_dsn(
             kind,
@@ -61,7 +78,8 @@ class Bounces:
             hostname=self._hostname,
             spool_id=spool_id,
             now_ms=now,
-            headers=headers,
+            headers=self.head(message, entry),
+            original=self._content(message, entry) if full else None,
             give_up_at=message.arrival + self._give_up,
         )
         to = message.reverse_path
@@ -75,14 +93,21 @@ class Bounces:
             protocol="local",
             generated=True,
             origin=message.id,
+            eight_bit=not content.isascii(),
+            smtputf8=not to.isascii(),
             dotted=content.startswith(b".") or b"\n." in content,
         )
         return dsn, content, enqueue(dsn, now)
 
-    def _headers(self, message: Message, entry: Entry | None) -> bytes:
+    def head(self, message: Message, entry: Entry | None) -> bytes:
         """The header section of the original, from memory or the first chunk of the spool."""
         content = entry.content if entry is not None else None
         if content is None:
             content = next(iter(self._spool.content(message)), b"")
         content = content[: HEADERS * 2]
         return content[: min(scan_headers(content).end, HEADERS)]
+
+    def _content(self, message: Message, entry: Entry | None) -> bytes:
+        if entry is not None and entry.content is not None:
+            return entry.content
+        return b"".join(self._spool.content(message))

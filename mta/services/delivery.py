@@ -7,18 +7,25 @@ follows a failure (``mta.services.outcomes`` with ``mta.policy.trouble``), or wr
 import asyncio
 import logging
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from pathlib import Path
+from typing import Any, NamedTuple, cast
 
 from mta.clock import Clock
+from mta.errors import ConfigError
 from mta.metrics.layout import CONNECTIONS_OUT, OCTETS_OUT, OPENED_OUT
+from mta.model.message import Message, Recipient
 from mta.model.spoolid import format_id
 from mta.net.connect import connect_first
 from mta.net.deadlines import Wheel
 from mta.net.remote import RemoteConnection, RemoteDeadlines
+from mta.net.tls_client import CHECKED, HANDSHAKE, NO_TLS, ClientContext, ClientTls, Mode, client_context
+from mta.policy.offer import PLAIN, Sending, is_plain, sending
 from mta.policy.trouble import Kind, Problem, permanent, tries_next_host
 from mta.queue.entry import Attempt, Entry
 from mta.queue.site import Site
+from mta.routing.destination import checked
 from mta.routing.router import Destination, Host, Router, RoutingError
+from mta.services.conversions import Conversions
 from mta.services.local import NO_LOCAL_MAIL, LocalMail
 from mta_ext.counters import Counters
 from mta_ext.reply import Reply
@@ -36,6 +43,10 @@ WHOLE_CONTENT = 262_144
 RESOLVING = 256
 #: Seconds between looks at ready queues that wait for one more connection.
 TICK = 0.1
+#: Stages of a connection that end in a handshake that did not come about.
+HANDSHAKES = ("TLS", "CERTIFICATE")
+#: Seconds for which a host whose handshake failed gets mail in the clear, where TLS is only opportunistic.
+WITHOUT_TLS = 3600.0
 #: Seconds after which a site without work is forgotten.
 SITE_MEMORY = 300.0
 
@@ -52,6 +63,8 @@ class DeliverySettings(NamedTuple):
     deadlines: RemoteDeadlines
     ready_limit: int
     pause: float
+    tls: Mode = "opportunistic"
+    tls_authorities: Path | None = None
 
 
 class Delivery:
@@ -77,6 +90,9 @@ class Delivery:
         self.sites: dict[str, SiteDelivery] = {}
         self.resolving: dict[str, list[Entry]] = {}
         self.draining = False
+        #: Hosts with which no handshake came about lately, and until when they get mail in the clear (monotonic).
+        self.without_tls: dict[str, float] = {}
+        self._contexts: dict[bool, ClientContext] = {}
         self.tasks: set[asyncio.Task[None]] = set()
 
     def has_room(self, domain: str, free: int) -> bool:
@@ -103,7 +119,7 @@ class Delivery:
             return
         destination = self.router.cached(entry.domain)
         if isinstance(destination, Destination):
-            self._place(entry, destination)
+            self.place(entry, destination)
         elif destination is None:
             waiting = self.resolving.get(entry.domain)
             if waiting is None:
@@ -114,7 +130,8 @@ class Delivery:
         else:
             self._unroutable([entry], destination)
 
-    def _place(self, entry: Entry, destination: Destination) -> None:
+    def place(self, entry: Entry, destination: Destination) -> None:
+        """Into the line of its site."""
         if destination.protocol == "discard":
             entry.home.outcomes.discarded(entry)
             return
@@ -135,7 +152,7 @@ class Delivery:
         else:
             for entry in self.resolving.pop(domain):
                 if not entry.dropped:
-                    self._place(entry, destination)
+                    self.place(entry, destination)
 
     def _unroutable(self, entries: list[Entry], error: RoutingError) -> None:
         kind = Kind.ROUTING if error.permanent else Kind.DNS
@@ -143,6 +160,26 @@ class Delivery:
         for entry in entries:
             if not entry.dropped:
                 entry.home.outcomes.failed_whole(entry, "", "", problem)
+
+    def tls_for(self, destination: Destination, host: Host) -> ClientTls:
+        """How a connection to this host does TLS. Raises ConfigError when the authorities cannot be read."""
+        mode = cast(Mode, destination.tls or self.settings.tls)
+        if mode == "none" or host.port == 0:
+            return NO_TLS
+        if mode == "opportunistic" and self.without_tls.get(host.name, 0.0) > self.clock.monotonic():
+            return NO_TLS
+        check = mode in CHECKED
+        context = self._contexts.get(check)
+        if context is None:
+            context = client_context(check=check, authorities=self.settings.tls_authorities)
+            self._contexts[check] = context
+        return ClientTls(mode, context, min(HANDSHAKE, self.settings.deadlines.command))
+
+    def no_handshake_with(self, host: Host) -> None:
+        """Mail for it goes in the clear for a while, where that is allowed."""
+        now = self.clock.monotonic()
+        self.without_tls = {name: until for name, until in self.without_tls.items() if until > now}
+        self.without_tls[host.name] = now + WITHOUT_TLS
 
     def spawn(self, job: "asyncio.coroutines.Coroutine[None, None, None]") -> None:  # type: ignore[name-defined]
         task = asyncio.get_running_loop().create_task(job)
@@ -212,6 +249,7 @@ class SiteDelivery:
         self.queue: Site[RemoteConnection] = Site(destination.site, limit)
         self.members: set[RemoteConnection] = set()
         self.shunned: dict[str, float] = {}
+        self._conversions = Conversions(delivery.spawn, self._taken_up)
 
     def add(self, entry: Entry, destination: Destination) -> None:
         """One more ready entry: to an idle connection at once, or into the line."""
@@ -260,13 +298,13 @@ class SiteDelivery:
             return
         delivery = self._delivery
         ready = self.queue.ready
-        while ready and not delivery.draining and remote.sent < delivery.settings.messages_per_connection:
+        while ready and not delivery.draining and remote.sent < remote.most:
             entry = ready.popleft()
             if not entry.dropped and self._given(remote, entry):
                 return
         if remote.session.outstanding:
             return
-        if delivery.draining or remote.sent >= delivery.settings.messages_per_connection:
+        if delivery.draining or remote.sent >= remote.most:
             self.leave(remote)
         elif not remote.idle:
             remote.idle = True
@@ -289,16 +327,23 @@ class SiteDelivery:
         if message is None:
             entry.home.scheduler.close(entry)
             return False
-        recipients = entry.recipients(LMTP_RECIPIENTS if self.destination.protocol == "lmtp" else RECIPIENTS)
+        most = LMTP_RECIPIENTS if self.destination.protocol == "lmtp" else RECIPIENTS
+        recipients = entry.recipients(min(most, remote.offer.limit or most))
         if not recipients:
             entry.home.outcomes.advance(entry, message)
             return False
-        limit = remote.session.size_limit
-        if limit and message.size > limit:
-            problem = Problem(Kind.TOO_LARGE, status="5.3.4", text=f"{message.size} octets, the remote takes {limit}")
-            entry.home.outcomes.failed_whole(entry, self.queue.name, remote.host, problem)
-            return False
+        how: Sending | None = PLAIN
         content: bytes | Iterator[bytes] | None = entry.content
+        size, dotted = message.size, message.dotted
+        if not is_plain(message, recipients, remote.offer):
+            how = self._how(remote, entry, message, recipients)
+            if how is not None and how.convert:
+                content = self._conversions.take(entry, message)
+                if content is None:
+                    return False
+                size, dotted = len(content), content.startswith(b".") or b"\n." in content
+        if how is None or not self._small_enough(remote, entry, size):
+            return False
         if content is None:
             pieces: Iterator[bytes] = entry.home.spool.content(message)
             content = b"".join(pieces) if message.size <= WHOLE_CONTENT else pieces
@@ -306,17 +351,54 @@ class SiteDelivery:
         attempt = Attempt(entry, recipients, now, now - entry.ready_at)
         entry.in_flight = True
         remote.sent += 1
-        delivery.counters.add(OCTETS_OUT, message.size)
+        delivery.counters.add(OCTETS_OUT, size)
         remote.session.deliver(
             attempt,
             message.reverse_path,
             [r.forward_path for r in recipients],
             content,
-            size=message.size,
-            dotted=message.dotted,
-            eight_bit=message.eight_bit,
+            size=size,
+            dotted=dotted,
+            eight_bit=message.eight_bit and not how.convert,
+            parameters=how.parameters,
+            recipient_parameters=how.recipient_parameters,
+            binary=how.binary,
+            smtputf8=how.smtputf8,
         )
         return True
+
+    def _small_enough(self, remote: RemoteConnection, entry: Entry, size: int) -> bool:
+        limit = remote.session.size_limit
+        if not limit or size <= limit:
+            return True
+        problem = Problem(Kind.TOO_LARGE, status="5.3.4", text=f"{size} octets, the remote takes {limit}")
+        entry.home.outcomes.failed_whole(entry, self.queue.name, remote.host, problem)
+        return False
+
+    def _how(
+        self, remote: RemoteConnection, entry: Entry, message: Message, recipients: list[Recipient]
+    ) -> Sending | None:
+        """What is said about a message that asks for something; None: it goes another way."""
+        destination = self.destination
+        if message.requiretls and destination.protocol == "smtp" and not remote.verified and destination.tls != "none":
+            self._delivery.place(entry, checked(destination))
+            return None
+        outcomes = entry.home.outcomes
+        found = sending(
+            message, recipients, remote.offer, self._delivery.clock.now_ms(), lambda: outcomes.head(message, entry)
+        )
+        if isinstance(found, Sending):
+            return found
+        outcomes.failed_whole(entry, self.queue.name, remote.host, found)
+        return None
+
+    def _taken_up(self, entry: Entry, problem: Problem | None) -> None:
+        """The conversion of large content has ended."""
+        if problem is not None:
+            entry.home.outcomes.failed_whole(entry, self.queue.name, "", problem)
+        elif not entry.dropped:
+            self.queue.ready.appendleft(entry)
+            self.pump()
 
     # What came of it.
 
@@ -352,6 +434,8 @@ class SiteDelivery:
             remote.handshake.set_result(str(reply) if reply is not None else reason)
 
     def ready(self, remote: RemoteConnection) -> None:
+        most = self._delivery.settings.messages_per_connection
+        remote.most = min(most, remote.offer.messages or most)
         if not remote.handshake.done():
             remote.handshake.set_result(None)
 
@@ -433,12 +517,33 @@ class SiteDelivery:
             self.shunned[host] = self._delivery.clock.monotonic() + self._delivery.settings.pause
 
     async def _try_host(self, host: Host) -> tuple[RemoteConnection | None, Problem]:
+        """Opportunistic TLS that fails is left away: a second connection in the clear, and the host is remembered."""
+        delivery = self._delivery
+        try:
+            tls = delivery.tls_for(self.destination, host)
+        except ConfigError as error:
+            return None, Problem(Kind.TLS, text=error.findings[0])
+        remote, problem = await self._try_with(host, tls)
+        if remote is None and tls.mode == "opportunistic" and problem.stage in HANDSHAKES:
+            _log.warning("%s: %s; it gets mail in the clear for %g s", self.queue.name, problem.text, WITHOUT_TLS)
+            delivery.no_handshake_with(host)
+            return await self._try_with(host, NO_TLS)
+        return remote, problem
+
+    async def _try_with(self, host: Host, tls: ClientTls) -> tuple[RemoteConnection | None, Problem]:
         settings = self._delivery.settings
-        lmtp = self.destination.protocol == "lmtp"
+        destination = self.destination
 
         def make() -> RemoteConnection:
             return RemoteConnection(
-                self, self._delivery.wheel, settings.deadlines, settings.ehlo_name, host.name, lmtp=lmtp
+                self,
+                self._delivery.wheel,
+                settings.deadlines,
+                settings.ehlo_name,
+                host.name,
+                lmtp=destination.protocol == "lmtp",
+                tls=tls,
+                login=destination.login,
             )
 
         try:
@@ -457,9 +562,11 @@ class SiteDelivery:
             raise
         if refused is None and remote.session.room:
             return remote, Problem(Kind.CONNECT)
-        return None, Problem(
-            Kind.GREETING, text=f"{host.name} said: {refused}" if refused else f"{host.name} closed the connection"
-        )
+        stage = remote.failed_at
+        kind = Kind.LOGIN if stage == "AUTH" else Kind.TLS if stage in (*HANDSHAKES, "STARTTLS") else Kind.GREETING
+        says = "" if kind is Kind.TLS else " said"
+        text = f"{host.name}{says}: {refused}" if refused else f"{host.name} closed the connection"
+        return None, Problem(kind, text=text, stage=stage)
 
     def _unreachable(self, host: str, problem: Problem) -> None:
         """No host took a connection. With others alive the site goes on with those; else all that is ready waits."""
@@ -472,6 +579,9 @@ class SiteDelivery:
         if queue.connections:
             return
         ready, count = queue.ready, len(queue.ready)
+        if self.destination.requiretls and problem.stage in ("STARTTLS", "CERTIFICATE"):
+            # Who was asked and cannot, or cannot prove who it is: it will not be able to later (RFC 8689 §4.2.1).
+            problem = Problem(Kind.LACKING, status="5.7.30", text=f"REQUIRETLS: {problem.text}", stage=problem.stage)
         for _ in range(count):
             entry = ready.popleft()
             if not entry.dropped:

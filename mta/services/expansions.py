@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from mta.clock import Clock
+from mta.model.dsn import to_xtext
 from mta.model.message import Message, Recipient, RecipientState, due_key, groups_of
 from mta.model.spoolid import IdSource, format_id
 from mta.policy.trouble import Problem
@@ -70,7 +71,7 @@ class Expansions:
         present = {r.forward_path.casefold() for r in message.recipients if r.state in has_it}
         added = []
         for recipient, targets, _ in replaced:
-            original = recipient.orcpt or f"rfc822;{recipient.forward_path}"
+            original = recipient.orcpt or to_xtext(recipient.forward_path)
             for target in targets:
                 if target.casefold() not in present:
                     present.add(target.casefold())

@@ -24,6 +24,7 @@ from mta.routing.answers import DnsTrouble
 from mta.services.hooking import Hooks
 from mta.services.visitor import Host, Visitor
 from mta_ext.counters import Counters
+from mta_ext.session import PENDING, _Pending
 
 _log = logging.getLogger("mta.guard")
 
@@ -84,7 +85,7 @@ class Guard:
         if hooks is not None:
             hooks.on_failure = lambda: counters.add(HOOK_FAILURES, 1)
 
-    def enter(self, connection: ServerConnection, host: Host, share: float) -> bytes | None:
+    def enter(self, connection: ServerConnection, host: Host, share: float, *, greeted: bool = False) -> bytes | None:
         """A client has connected; ``share`` of the connections are taken. None: it may come in, else a last word,
         and the visitor has to be told that it has left."""
         known = host.trusted or host.address in self.known
@@ -98,12 +99,22 @@ class Guard:
             if isinstance(entered, str):
                 return self.refused(entered, _limited(entered))
             client = entered
-        host.visitor = visitor = Visitor(self, connection, host, client)
+        host.visitor = visitor = Visitor(self, connection, host, client, greeted=greeted)
         if client is not None:
-            self._take_in(connection, visitor)
+            self._take_in(connection, visitor, greeted=greeted)
         return visitor.begin()
 
-    def _take_in(self, connection: ServerConnection, visitor: Visitor) -> None:
+    def enter_as_another(self, connection: ServerConnection, host: Host) -> bytes | _Pending | None:
+        """A proxy has told who its client is: everything is asked about that one, but for the pause."""
+        if host.visitor is not None:
+            host.visitor.left()
+        connection.stay()
+        refusal = self.enter(connection, host, 0.0, greeted=True)
+        if refusal is None and host.visitor is not None and host.visitor.deciding:
+            return PENDING
+        return refusal
+
+    def _take_in(self, connection: ServerConnection, visitor: Visitor, *, greeted: bool) -> None:
         """What holds for those we do not know."""
         settings = self.settings
         self.strangers[connection] = visitor
@@ -112,7 +123,7 @@ class Guard:
             connection.end_by(settings.session_timeout)
         if self.stress:
             connection.hurry(self._hurried)
-        elif settings.greet_pause:
+        elif settings.greet_pause and not greeted:
             visitor.pause(settings.greet_pause)
 
     def refused(self, reason: str, reply: bytes) -> bytes:

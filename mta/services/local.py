@@ -14,11 +14,15 @@ from typing import Protocol
 
 from mta.clock import Clock, SystemClock
 from mta.config import Config
+from mta.config.load import read_password
+from mta.config.sections import Route
 from mta.directory.expand import expand
 from mta.directory.protocol import DirectoryUnreadable, Resolution
 from mta.model.message import Recipient, members
 from mta.policy.trouble import Kind, Problem
 from mta.queue.entry import Entry
+from mta.routing.destination import Login
+from mta.routing.routes import Row
 from mta.services.expansions import Replaced
 
 _log = logging.getLogger("mta.local")
@@ -31,13 +35,22 @@ LOOP = Problem(Kind.ROUTING, status="5.4.6", text="the alias or list leads only 
 REMIND = 60.0
 
 
-def routes(config: Config) -> Iterator[tuple[str, str]]:
+def routes(config: Config) -> Iterator[Row]:
     """The route table: those that name a local domain exactly (another server has its mailboxes), our own store for
-    the other local domains, and then all others, so that ``*`` to a smarthost does not send local mail away."""
+    the other local domains, and then all others, so that ``*`` to a smarthost does not send local mail away. Raises
+    ConfigError for a password that cannot be read."""
     local = frozenset(config.local.domains)
-    yield from ((route.domain, route.to) for route in config.route if route.domain in local)
-    yield from ((domain, f"lmtp+unix:{config.store_socket}") for domain in config.local.domains)
-    yield from ((route.domain, route.to) for route in config.route if route.domain not in local)
+    yield from (_row(route) for route in config.route if route.domain in local)
+    yield from (Row(domain, f"lmtp+unix:{config.store_socket}") for domain in config.local.domains)
+    yield from (_row(route) for route in config.route if route.domain not in local)
+
+
+def _row(route: Route) -> Row:
+    if not route.username:
+        return Row(route.domain, route.to, route.tls or "")
+    assert route.password_file is not None, "the configuration was checked"
+    # A password is not shown to whoever answers there.
+    return Row(route.domain, route.to, route.tls or "verify", Login(route.username, read_password(route.password_file)))
 
 
 class Resolver(Protocol):

@@ -6,6 +6,7 @@ follows a reply or a failure, ``mta.policy.retry`` when. Loop thread only.
 Commit point B is the commit of the Change applied here. Nobody waits for it: a crash before it repeats the delivery.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from mta.clock import Clock
@@ -22,6 +23,8 @@ from mta.metrics.layout import (
 from mta.model.message import Message, Recipient, RecipientState, due_key, members
 from mta.model.spoolid import format_id
 from mta.net.remote import RemoteConnection
+from mta.net.tls import TlsFacts
+from mta.policy.offer import Offer, passed_on
 from mta.policy.retry import RetryPolicy
 from mta.policy.trouble import Problem, Verdict, decide
 from mta.queue.entry import Attempt, Entry
@@ -31,19 +34,25 @@ from mta.spool.protocol import Change, Spool
 from mta_ext.counters import Counters
 from mta_ext.reply import Reply
 
+#: The offer of nobody.
+NOTHING = Offer()
 #: Addresses behind an alias or list that its event names.
 NAMED = 20
 
 
 class Told(NamedTuple):
     """Where and when an attempt took place, for events: the site, the host and its address, the four delays, and the
-    protocol spoken ("" when no session came about)."""
+    protocol spoken ("" when no session came about), what the host offered, its TLS and whether the certificate was
+    checked."""
 
     site: str
     host: str
     address: str
     delays: tuple[float, float, float, float]
     protocol: str = ""
+    offer: Offer = NOTHING
+    tls: TlsFacts | None = None
+    verified: bool = False
 
 
 class Outcomes:
@@ -84,7 +93,7 @@ class Outcomes:
         connect = remote.connect_seconds if remote.sent == 1 else 0.0
         took = now - attempt.began
         delays = (entry.reception, attempt.waited, connect, took)
-        told = Told(site, remote.host, remote.address, delays, remote.protocol)
+        told = told_of(site, remote, delays)
         if replies is None and reply.positive:
             message = entry.message
             assert message is not None
@@ -99,23 +108,34 @@ class Outcomes:
         assert message is not None
         count = len(recipients)
         response = response_of(reply, "DOT")
+        reported = []
         for recipient in recipients:
             recipient.state = RecipientState.DELIVERED
             recipient.attempts += 1
+            if recipient.notify is not None and not passed_on(recipient, told.offer):
+                reported.append(self._noted(recipient, reply, told))
             self._tell("Delivery", message, recipient, told, response)
         self._counters.add(DELIVERED, count)
-        if len(message.recipients) == count:
+        if len(message.recipients) == count and not reported:
             self._spool.apply(Change(message, True, (entry.key,), (), count))
             self.scheduler.close(entry)
             return False
-        return self.advance(entry, message, delivered=count)
+        return self.advance(entry, message, delivered=count, reported=reported, action=action_of(told))
+
+    def _noted(self, recipient: Recipient, reply: Reply, told: Told) -> Recipient:
+        """What a report of success says."""
+        recipient.last_code, recipient.last_status, recipient.last_reply = reply.code, reply.enhanced or "", reply.text
+        recipient.last_remote, recipient.last_attempt = told.host, self._clock.now_ms()
+        return recipient
 
     def _mixed(self, attempt: Attempt, stage: str, reply: Reply, replies: list[Reply] | None, told: Told) -> bool:
         """Recipients fared differently, or the whole transaction was refused."""
         entry = attempt.entry
         message = entry.message
         assert message is not None
-        delivered, failed = 0, []
+        delivered = 0
+        failed: list[Recipient] = []
+        reported: list[Recipient] = []
         for index, recipient in enumerate(attempt.recipients):
             own, at = reply, stage
             if replies is not None and told.protocol == "LMTP" and stage == "DOT":
@@ -126,11 +146,15 @@ class Outcomes:
                 recipient.state = RecipientState.DELIVERED
                 recipient.attempts += 1
                 delivered += 1
+                if not passed_on(recipient, told.offer):
+                    reported.append(self._noted(recipient, own, told))
                 self._counters.add(DELIVERED, 1)
                 self._tell("Delivery", message, recipient, told, response_of(own, at))
             elif self._troubled(entry, message, recipient, Problem.of_reply(at, own), told):
                 failed.append(recipient)
-        return self.advance(entry, message, delivered=delivered, failed=failed)
+        return self.advance(
+            entry, message, delivered=delivered, failed=failed, reported=reported, action=action_of(told)
+        )
 
     # An attempt ended, or never began, without replies.
 
@@ -139,7 +163,7 @@ class Outcomes:
         entry = attempt.entry
         took = self._clock.monotonic() - attempt.began
         delays = (entry.reception, attempt.waited, 0.0, took)
-        told = Told(site, remote.host, remote.address, delays, remote.protocol)
+        told = told_of(site, remote, delays)
         self._whole(entry, attempt.recipients, problem, told)
 
     def failed_whole(self, entry: Entry, site: str, host: str, problem: Problem) -> None:
@@ -166,8 +190,11 @@ class Outcomes:
         recipient.last_code, recipient.last_status, recipient.last_reply = problem.code, problem.status, problem.text
         recipient.last_remote = told.host
         verdict = decide(problem, expired=self._retry.expired(message.arrival, now))
+        if verdict is Verdict.RETRY and self._retry.too_late(message, now):
+            verdict = Verdict.EXPIRE
+            recipient.last_status = "5.4.7"
         if verdict is Verdict.RETRY:
-            recipient.due = self._retry.next_due(recipient.attempts, now)
+            recipient.due = self._retry.next_due(recipient.attempts, now, message.deliver_by)
             self._counters.add(DEFERRED, 1)
             self._tell("TransientFailure", message, recipient, told, response_to(problem))
             return False
@@ -223,17 +250,20 @@ class Outcomes:
         discarded: int = 0,
         failed: list[Recipient] | None = None,
         whole: bool = False,
+        reported: Sequence[Recipient] = (),
+        action: str = "relayed",
     ) -> bool:
         """Applies the change. True: the entry stays live, because recipients beyond the first hundred are untried.
 
-        ``whole``: the others of the group would fare the same, so they wait with those that were tried.
+        ``whole``: the others of the group would fare the same, so they wait with those that were tried. ``reported``:
+        of the delivered ones those whose success is told, as ``action``.
         """
         failed = failed or []
         left = members(message, entry.group)
         now = self._clock.now_ms()
         untried = [r for r in left if r.due <= now]
         warned = [] if untried and not whole else self._retry.to_warn(message, left, now)
-        generated = self._bounces.for_change(message, entry, failed, warned, now)
+        generated = self._bounces.for_change(message, entry, failed, warned, now, reported, action)
         self._tell_delayed(message, warned)
         expired = sum(r.state is RecipientState.EXPIRED for r in failed)
         change = Change(
@@ -263,6 +293,10 @@ class Outcomes:
         self._apply(change)
         self.scheduler.close(entry)
         return False
+
+    def head(self, message: Message, entry: Entry) -> bytes:
+        """The header section of the content."""
+        return self._bounces.head(message, entry)
 
     def _apply(self, change: Change) -> None:
         """What was generated becomes live at once: the due index shows it from here on, so that to wait for the commit
@@ -300,8 +334,21 @@ class Outcomes:
                 delivery_protocol=told.protocol,
                 delays=told.delays,
                 origin=format_id(message.origin) if message.origin else "",
+                tls_protocol_version=told.tls.version if told.tls is not None else "",
+                tls_cipher=told.tls.cipher if told.tls is not None else "",
+                tls_verified=told.verified,
             )
         )
+
+
+def told_of(site: str, remote: RemoteConnection, delays: tuple[float, float, float, float]) -> Told:
+    """Of an attempt on a connection."""
+    return Told(site, remote.host, remote.address, delays, remote.protocol, remote.offer, remote.tls, remote.verified)
+
+
+def action_of(told: Told) -> str:
+    """What a report calls a success (RFC 3464 §2.3.3): behind LMTP there is a mailbox."""
+    return "delivered" if told.offer.last_hop else "relayed"
 
 
 def response_of(reply: Reply, stage: str) -> Response:

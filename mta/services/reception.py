@@ -469,7 +469,8 @@ class ReceptionSession:
             self.address = address
             self.trusted = self._reception.relay.trusts(address)
         self.submitter = ""
-        return None
+        guard = self._reception.guard
+        return guard.enter_as_another(self._connection, self) if guard is not None and address is not None else None
 
     def on_xforward(self, attributes: dict[str, str]) -> bytes | _Pending | None:
         """Whom the next message is from, for records and events; rights stay those of the client."""

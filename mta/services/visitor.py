@@ -53,12 +53,14 @@ class Host(Protocol):
 
 
 class Visitor:
-    """``client``: None for one we know, about whom only hooks are asked."""
+    """``client``: None for one we know, about whom only hooks are asked. ``greeted``: it comes through a proxy that has
+    been greeted already, and what is said about it is the answer to XCLIENT."""
 
     __slots__ = (
         "_client",
         "_connection",
         "_discarding",
+        "_greeted",
         "_greeting",
         "_guard",
         "_handed",
@@ -72,7 +74,10 @@ class Visitor:
         "_zone",
     )
 
-    def __init__(self, guard: "Guard", connection: "ServerConnection", host: Host, client: Client | None) -> None:
+    def __init__(
+        self, guard: "Guard", connection: "ServerConnection", host: Host, client: Client | None, *, greeted: bool
+    ) -> None:
+        self._greeted = greeted
         self._guard = guard
         self._connection = connection
         self._host = host
@@ -102,8 +107,14 @@ class Visitor:
         if isinstance(asked, Said):
             return self._refusal(asked, "CONNECT")
         self._task = asked
-        self._withhold()
+        if not self._greeted:
+            self._withhold()
         return None
+
+    @property
+    def deciding(self) -> bool:
+        """A hook has not said yet whether the client may come in."""
+        return self._task is not None
 
     def pause(self, seconds: float) -> None:
         """Before the greeting."""
@@ -121,7 +132,9 @@ class Visitor:
     def _on_connect(self, said: Said) -> None:
         self._task = None
         refusal = self._refusal(said, "CONNECT")
-        if refusal is not None:
+        if self._greeted:
+            self._connection.answer(refusal)
+        elif refusal is not None:
             self._connection.shut(refusal)
         else:
             self._welcome()

@@ -227,6 +227,8 @@ class Worker:
             RemoteDeadlines(delivery.command_timeout, delivery.content_timeout),
             delivery.ready_limit,
             min(60.0, delivery.retry_after[0]),
+            delivery.tls,
+            delivery.tls_authorities,
         )
 
     def _router(self) -> Router:

@@ -12,7 +12,7 @@ from mta_ext.reply import Reply
 from mta_ext.smtp_client import SmtpClientSession
 from tests.harness.scripted_remote import ScriptedRemote
 
-STAGES = ("GREETING", "EHLO", "MAIL", "RCPT", "DATA", "CONTENT", "DOT", "IDLE", "QUIT")
+STAGES = ("GREETING", "EHLO", "STARTTLS", "AUTH", "MAIL", "RCPT", "DATA", "CONTENT", "DOT", "IDLE", "QUIT")
 Split = Callable[[bytes], Iterable[bytes]]
 
 
@@ -36,6 +36,8 @@ class Job:
     reverse_path: str = "jones@athena.example"
     dotted: bool = True
     eight_bit: bool = False
+    more: dict[str, Any] = field(default_factory=dict)
+    size: int | None = None
 
 
 @dataclass
@@ -91,6 +93,7 @@ class Driver:
         self.given.append(job.token)
         content = job.content if isinstance(job.content, bytes) else job.content()
         size = len(job.content) if isinstance(job.content, bytes) else 1_000_000
+        size = size if job.size is None else job.size
         self.session.deliver(
             job.token,
             job.reverse_path,
@@ -99,6 +102,7 @@ class Driver:
             size=size,
             dotted=job.dotted,
             eight_bit=job.eight_bit,
+            **job.more,
         )
 
     def hear(self, octets: bytes, split: Split = whole) -> bytes:
@@ -119,6 +123,10 @@ class Driver:
         said = remote.connected()
         while said:
             out = self.hear(said, split)
+            if remote.wants_tls and self.session.wants_tls:
+                remote.tls_started()
+                self.session.tls_started()
+                out = self.take()
             said = remote.receive(out) if out and not remote.closed else b""
         if remote.closed:
             self.session.eof()

@@ -5,6 +5,7 @@ Owns: the wiring, and waiting for what counters say. Never does: judge.
 """
 
 import asyncio
+import json
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -72,7 +73,8 @@ class Works:
         self.spool = MemorySpool(0)
         self.wheel = Wheel(loop)
         self.wheel.start()
-        self.events = EventLog(str(directory / "events.jsonl"))
+        self._log = directory / "events.jsonl"
+        self.events = EventLog(str(self._log))
         self.delivery = Delivery(settings, self.router, self.wheel, CLOCK, self.counters, self.shares, local)
         self.shard = Shard(
             self.spool, RetryPolicy((0.05,), 86400.0, 0.0, Random(1).random), self.delivery, self.events,
@@ -98,6 +100,27 @@ class Works:
 
         self.spool.accept(Ticket(message, CONTENT, entries, settled))
         return message
+
+    def post(
+        self, *recipients: Recipient, content: bytes = CONTENT, reverse_path: str = "a@b.example", **facts: Any
+    ) -> Message:
+        """A message with all that its sender may have asked for, committed at once."""
+        self._number += 1
+        now = CLOCK.now_ms()
+        message = Message(self._number, reverse_path, list(recipients), len(content), now, **facts)
+        message.dotted = content.startswith(b".") or b"\n." in content
+        entries = enqueue(message, now)
+
+        def settled(ticket: Ticket, error: Exception | None) -> None:
+            self.shard.scheduler.admit(message, content, entries, 0.0)
+
+        self.spool.accept(Ticket(message, content, entries, settled))
+        return message
+
+    def happened(self) -> list[dict[str, Any]]:
+        """What the event log has at the end."""
+        self.events.close()
+        return [json.loads(line) for line in self._log.read_text().splitlines()]
 
     async def until(self, slot: int, count: int, *, refill: bool = True) -> None:
         """The counter has come to ``count``; time goes on as in a worker, ten times a second."""

@@ -1,8 +1,8 @@
 """Slow clients in numbers: each keeps a connection busy with as little as it can, while a good client's time is taken.
 
-``python -m tests.hostile.slow --attackers 2000`` starts a server of its own, plays each kind of slowness, and prints what
-came of it; exit 1 when the good client suffered or an attacker was still there behind its deadline. For a quiet machine:
-with as many attackers as that, most of the time is that of the attackers themselves. Loopback only.
+``python -m tests.hostile.slow --attackers 2000`` starts a server of its own, plays each kind of slowness, and prints
+what came of it; exit 1 when the good client suffered or an attacker was still there behind its deadline. For a quiet
+machine: with as many attackers as that, most of the time is that of the attackers themselves. Loopback only.
 """
 
 import argparse
@@ -83,24 +83,31 @@ async def _in_handshake(reader: asyncio.StreamReader, writer: asyncio.StreamWrit
     return b"\0"
 
 
+async def _behind_starttls(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bytes:
+    """The same after STARTTLS."""
+    writer.write(HELLO)
+    await reader.readuntil(b"\r\n250 ")
+    await reader.readuntil(b"\n")
+    writer.write(b"STARTTLS\r\n")
+    await reader.readuntil(b"220 ")
+    return await _in_handshake(reader, writer)
+
+
 KINDS: Final[dict[str, tuple[Attack, float]]] = {
     "commands": (_in_command, COMMAND * 1.125),
     "data": (_in_content, CONTENT_TIME * 1.125),
     "handshake": (_in_handshake, COMMAND),
+    "starttls": (_behind_starttls, COMMAND),
 }
 
 
 def settings(certificate: Certificate, attackers: int) -> dict[str, object]:
     """A server whose limits are seconds, and which has room for them all."""
+    files = {"certificate": str(certificate.certificate), "private_key": str(certificate.private_key)}
     return {
         "listener": [
-            {"address": "127.0.0.1:0"},
-            {
-                "address": "127.0.0.1:0",
-                "tls": "implicit",
-                "certificate": str(certificate.certificate),
-                "private_key": str(certificate.private_key),
-            },
+            {"address": "127.0.0.1:0", "tls": "starttls", **files},
+            {"address": "127.0.0.1:0", "tls": "implicit", **files},
         ],
         "relay": {"networks": ["127.0.0.1/32"], "domains": ["arlington.example"]},
         "route": [{"domain": "*", "to": "discard:"}],
@@ -167,8 +174,8 @@ async def _to_the_end(reader: asyncio.StreamReader) -> None:
 
 
 async def attack(ports: list[int], kind: str, attackers: int) -> Result:
-    """Measures, attacks, measures while they drip, and waits until the last is gone. ``ports``: in the clear, and with
-    implicit TLS."""
+    """Measures, attacks, measures while they drip, and waits until the last is gone. ``ports``: with STARTTLS, and
+    with implicit TLS."""
     port, secure = ports
     usual = await _goods(port, 2.0)
     how, allowed = KINDS[kind]

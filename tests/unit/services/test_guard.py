@@ -2,17 +2,22 @@
 
 import asyncio
 import gc
+from collections.abc import Callable
 
 import pytest
 
+from mta.config.units import network
 from mta.metrics.layout import STRESS, TARPITTED
-from mta.net.server import Deadlines
+from mta.net.server import Deadlines, ServerConnection
 from mta.policy.blocklists import BlockList
+from mta.policy.hooks import Connection, Opinion, Reject
 from mta.policy.stress import CALM, Look
 from mta.policy.throttle import Deed
+from mta.services.access import EVERYWHERE
 from mta.services.visitor import Visitor
 from tests.harness.guarded import ANY, HELLO, MAIL, RCPT, STRANGER, Answers, Guarded, replies
-from tests.harness.in_process import CONTENT, turns
+from tests.harness.in_process import BATCHES, CONTENT, turns
+from tests.harness.transports import FakeTransport
 
 PER_MINUTE = 1 / 60
 NEVER = 1e9
@@ -42,7 +47,60 @@ def gone(site: Guarded, *connections) -> None:
     assert not site.guard.strangers
 
 
+async def until(true: Callable[[], object]) -> None:
+    async with asyncio.timeout(5.0):
+        while not true():
+            await asyncio.sleep(0.001)
+
+
 # Limits.
+
+
+async def behind_a_proxy(site: Guarded) -> tuple[ServerConnection, FakeTransport]:
+    """A known proxy has connected, and is about to say who its client is."""
+    access = BATCHES._replace(xclient=(network("192.0.2.0/24"),), extensions=(*EVERYWHERE, "XCLIENT"))
+    connection, transport = site.connect(access=access)
+    await turns(4)
+    connection.data_received(HELLO)
+    return connection, transport
+
+
+async def test_behind_a_proxy_the_client_is_asked_about(make):
+    site = make(
+        lists=[BAD],
+        resolver=Answers({f"{QUERY}.bad.example": ("127.0.0.2",)}),
+        limits={Deed.CONNECTION: PER_MINUTE},
+        greet_pause=NEVER,
+    )
+    connection, transport = await behind_a_proxy(site)
+    connection.data_received(b"XCLIENT ADDR=198.51.100.7\r\n")
+    assert replies(transport)[-1].startswith("220 ")
+    connection.data_received(HELLO + MAIL + RCPT)
+    await turns(6)
+    assert replies(transport)[-1] == f"554 5.7.1 {STRANGER} is listed by bad.example"
+    another, its = await behind_a_proxy(site)
+    another.data_received(b"XCLIENT ADDR=198.51.100.7\r\n")
+    assert "policy.connection_rate" in replies(its)[-1]
+    assert another.leaving
+    another.connection_lost(None)
+    gone(site, connection)
+
+
+@pytest.mark.parametrize(("answer", "reply"), [(None, "220 "), (Reject(550, "5.7.1", "no"), "550 5.7.1 no")])
+async def test_behind_a_proxy_a_slow_hook_decides_about_the_client(make, answer, reply):
+    class Slow:
+        async def connect(self, client: Connection) -> Opinion:
+            await asyncio.sleep(0)
+            return answer if client.address == STRANGER else None
+
+    site = make(policies=[Slow()])
+    connection, transport = await behind_a_proxy(site)
+    transport.take()
+    connection.data_received(b"XCLIENT ADDR=198.51.100.7\r\n")
+    assert connection.session.pending
+    await turns(4)
+    assert replies(transport)[-1].startswith(reply)
+    gone(site, connection)
 
 
 async def test_a_stranger_has_so_many_connections_and_gets_them_back(make):
@@ -159,8 +217,7 @@ async def test_who_half_closes_in_the_tarpit_gets_the_late_replies(make):
     connection, transport = site.stranger()
     connection.data_received(HELLO + b"WHAT\r\n" * 5)
     assert connection.eof_received()
-    while not transport.closed:
-        await asyncio.sleep(0.001)
+    await until(lambda: transport.closed)
     assert transport.said.count(b"500 ") == 5
 
 
@@ -189,8 +246,7 @@ async def test_who_waits_is_greeted_and_the_known_need_not_wait(make):
     connection, transport = site.stranger()
     assert replies(site.connect()[1])[0].startswith("220 ")
     assert transport.said == b""
-    while not transport.said:
-        await asyncio.sleep(0.001)
+    await until(lambda: transport.said)
     assert replies(transport)[0].startswith("220 ")
     connection.data_received(HELLO)
     assert replies(transport)[-1].startswith("250 ")
@@ -250,8 +306,7 @@ async def test_a_good_list_outweighs_and_trouble_or_silence_weigh_nothing(make, 
     site = make(lists=[BAD, GOOD], resolver=Answers(answers), list_timeout=0.005)
     connection, transport = site.stranger()
     connection.data_received(HELLO + MAIL + RCPT)
-    while connection.session.pending:
-        await asyncio.sleep(0.001)
+    await until(lambda: not connection.session.pending)
     assert replies(transport)[-1] == "250 2.1.5 ok"
 
 

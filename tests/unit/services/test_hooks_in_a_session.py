@@ -129,8 +129,9 @@ async def test_a_hook_that_takes_too_long_costs_a_451(make, caplog, stage):
     site = make(policy, hook_timeout=0.01)
     connection, transport = site.stranger()
     connection.data_received(b"" if stage == "connect" else HELLO + MESSAGE)
-    while FAILED.encode() not in transport.said:
-        await asyncio.sleep(0.001)
+    async with asyncio.timeout(5.0):
+        while FAILED.encode() not in transport.said:
+            await asyncio.sleep(0.001)
     assert f"hook policy0: {stage} took longer than 0.01 s" in caplog.text
 
 
