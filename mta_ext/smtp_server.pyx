@@ -328,10 +328,10 @@ cdef class SmtpServerSession(SmtpState):
         if command == NULL or self._high or not self._at_ease or command.traits & WATCHED:
             refusal = self._refusal(command)
             if refusal is not None:
+                if refusal is OUT_OF_STEP:
+                    return self._out_of_step()
                 self._say(refusal)
-                if refusal is OUT_OF_STEP or (refusal is BAD_OCTET and command != NULL and command.traits & CARRIES):
-                    return self._close()
-                return 0
+                return self._close() if refusal is BAD_OCTET and command != NULL and command.traits & CARRIES else 0
         elif not command.phases >> self._phase & 1:
             return self._say(BAD_SEQUENCE)
         if length == command.length:

@@ -135,5 +135,5 @@ cdef class SmtpState(DecidingSession):
     cdef int _out_of_step(self) except -1:
         """Input that is there although its sender had to wait for a reply (RFC 2920 §3.1): content that was sent
         without waiting for 354, perhaps. Whatever it is, it is not read as commands."""
-        self._say(OUT_OF_STEP)
+        self._output.append(OUT_OF_STEP)  # nobody counts it: it is the last word
         return self._close()
