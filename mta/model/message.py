@@ -51,8 +51,8 @@ class Message(msgspec.Struct, array_like=True, gc=False):
     ``generated``: we wrote it ourselves (a DSN) and never answer it with a DSN.
     ``origin``: id of the message that this one reports on, or is the copy of for a list; 0: it came from outside.
     ``smtputf8``, ``binary``, ``requiretls``: what its sender asked of every host on its way (RFC 6531, 3030, 8689).
-    ``priority``: of MT-PRIORITY, -9 to 9 (RFC 6710). ``deliver_by``: ms, 0 for none; ``by_mode``: "R" or "N", with a "T"
-    behind it when the sender wants to be told of its way (RFC 2852). ``submitter``: who logged in to send it; "": nobody.
+    ``priority``: of MT-PRIORITY, -9 to 9 (RFC 6710). ``deliver_by``: ms, 0 for none; ``by_mode``: "R" or "N", with a
+    "T" behind it when the sender wants to be told of its way (RFC 2852). ``submitter``: who logged in to send it.
     """
 
     id: int

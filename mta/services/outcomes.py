@@ -225,13 +225,18 @@ class Outcomes:
         told = Told("", "", "", (entry.reception, self._clock.monotonic() - entry.ready_at, 0.0, 0.0))
         self._tell("Delivery", message, recipient, told, Response(250, "2.0.0", f"expanded to {names}", "expand"))
 
-    def replaced(self, entry: Entry, change: Change, lost: list[tuple[Recipient, Problem]]) -> bool:
-        """Applies the change of an expansion, in which those ``lost`` fail. True: the entry has recipients left."""
+    def replaced(
+        self, entry: Entry, change: Change, lost: list[tuple[Recipient, Problem]], reported: Sequence[Recipient] = ()
+    ) -> bool:
+        """Applies the change of an expansion, in which those ``lost`` fail and those ``reported`` are told to be
+        expanded. True: the entry has recipients left."""
         message = change.message
         told = Told("", "", "", (entry.reception, self._clock.monotonic() - entry.ready_at, 0.0, 0.0))
         failed = [r for r, problem in lost if self._troubled(entry, message, r, problem, told)]
         change.failed = len(failed)
-        change.generated += self._bounces.for_change(message, entry, failed, [], self._clock.now_ms())
+        change.generated += self._bounces.for_change(
+            message, entry, failed, [], self._clock.now_ms(), reported, "expanded"
+        )
         left = members(message, entry.group)
         if not left:
             change.leaving = (entry.key,)

@@ -297,7 +297,8 @@ def test_an_address_beyond_ascii_is_told_in_ascii_to_an_ascii_address():
 def test_an_address_beyond_ascii_gets_a_wide_report():
     person = Recipient("jürgen@köln.example", "köln.example", RecipientState.FAILED)
     content = build_dsn("failed", Message(1, "ü@x.example", [person], 100, ARRIVAL, smtputf8=True), [person],
-                        hostname="hermes.example", now_ms=NOW, headers="Subject: ü\r\n".encode(), spool_id=SPOOL_ID)  # fmt: skip
+                        hostname="hermes.example", now_ms=NOW, headers="Subject: ü\r\n".encode(),
+                        spool_id=SPOOL_ID)  # fmt: skip
     assert "To: <ü@x.example>\r\n".encode() in content
     assert b"report-type=global-delivery-status" in content
     assert "Final-Recipient: utf-8; jürgen@köln.example\r\n".encode() in content

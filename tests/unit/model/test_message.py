@@ -55,8 +55,8 @@ def test_a_record_survives_its_encoding_and_older_records_are_still_read():
     read = msgspec.msgpack.decode(older, type=Message)
     assert read.recipients == [Recipient("r@a", "a")]
     assert read.protocol == "ESMTP"
-    assert not (read.smtputf8 or read.binary or read.requiretls or read.priority or read.deliver_by)
-    assert (read.by_mode, read.submitter) == ("", "")
+    assert (read.smtputf8, read.binary, read.requiretls) == (False, False, False)
+    assert (read.priority, read.deliver_by, read.by_mode, read.submitter) == (0, 0, "", "")
 
 
 def test_what_the_sender_asked_of_every_host_survives_its_encoding():
