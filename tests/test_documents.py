@@ -110,7 +110,9 @@ def test_labels_of_metrics_are_those_that_are_told():
     assert told == real | {name: ",".join(extra.labels) for name, extra in EXTRA.items()}
 
 
-@pytest.mark.parametrize("text", re.findall(r"```toml\n(.*?)```", README, re.DOTALL), ids=["small", "production"])
+@pytest.mark.parametrize(
+    "text", re.findall(r"```toml\n(.*?)```", README, re.DOTALL), ids=["small", "whole", "production"]
+)
 def test_the_configurations_of_the_readme_are_right(text, monkeypatch):
     monkeypatch.setattr(import_module("mta.config.load"), "_user_exists", lambda name: True)
     assert parse(text).listener
