@@ -91,8 +91,8 @@ cdef class Transaction:
 
     cdef int plan(self, str reverse_path, object recipients, str parameters, object each, bint utf8,
                   bint reset) except -1:
-        """``parameters`` of MAIL, checked already, ``each``: those of each RCPT or None; ``reset``: RSET goes first. ValueError: a bad
-        path or parameter."""
+        """``parameters`` of MAIL, checked already; ``each``: those of each RCPT, or None; ``reset``: RSET goes first.
+        ValueError: a bad path or parameter."""
         cdef Py_ssize_t length = 14 + _path_length(reverse_path, utf8) + _octets(parameters)
         cdef tuple paths = tuple(recipients)    # read twice, so it must be the same twice
         cdef tuple own = tuple([f" {words}" if words else "" for words in each]) if each is not None else None
