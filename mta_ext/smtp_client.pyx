@@ -15,7 +15,7 @@ import binascii
 
 from mta_ext.reply cimport REPLY_MORE, REPLY_WRONG, Reply, ReplyReader
 from mta_ext.session cimport LineSession
-from mta_ext.transaction cimport CHUNK_FROM, PIECE, SMALL, Transaction
+from mta_ext.transaction cimport CHUNK_FROM, PIECE, SMALL, Transaction, parameters_length
 
 cdef tuple _STAGES = ("IDLE", "GREETING", "EHLO", "EHLO", "MAIL", "MAIL", "RCPT", "DATA", "DOT", "DOT", "QUIT",
                       "STARTTLS", "AUTH")
@@ -88,6 +88,7 @@ cdef class SmtpClientSession(LineSession):
         if smtputf8:
             said += " SMTPUTF8"
         if parameters:
+            parameters_length(parameters, smtputf8)
             said += " " + parameters
         tx = Transaction.__new__(Transaction)
         tx.token = token

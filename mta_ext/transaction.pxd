@@ -9,6 +9,8 @@ cdef enum:
     CHUNK_FROM = 1048576             # octets: from here on BDAT, where it is offered
 
 
+cdef Py_ssize_t parameters_length(str parameters, bint utf8) except -1
+
 cdef class Transaction:
     cdef object token
 

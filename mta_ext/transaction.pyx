@@ -22,8 +22,9 @@ cdef bint _is_path(const char *octets, Py_ssize_t length, bint utf8) noexcept no
     cdef unsigned char octet
     for at in range(length):
         octet = octets[at]
-        if octet < 32 or octet == 127 or (octet > 127 and not utf8):
-            return False
+        if octet < 32 or octet > 126:
+            if octet < 128 or not utf8:
+                return False
         if escaped:
             escaped = False
         elif quoted and octet == 92:                          # a backslash
@@ -48,7 +49,13 @@ cdef Py_ssize_t _path_length(str path, bint utf8) except -1:
     return length
 
 
-cdef Py_ssize_t _parameters_length(str parameters, bint utf8) except -1:
+cdef Py_ssize_t _octets(str text) except -1:
+    cdef Py_ssize_t length
+    PyUnicode_AsUTF8AndSize(text, &length)
+    return length
+
+
+cdef Py_ssize_t parameters_length(str parameters, bint utf8) except -1:
     """Of words, a space ahead of each."""
     cdef Py_ssize_t length
     cdef Py_ssize_t at
@@ -84,9 +91,9 @@ cdef class Transaction:
 
     cdef int plan(self, str reverse_path, object recipients, str parameters, object each, bint utf8,
                   bint reset) except -1:
-        """``parameters`` of MAIL, ``each``: those of each RCPT or None; ``reset``: RSET goes first. ValueError: a bad
-        path or parameter."""
-        cdef Py_ssize_t length = 14 + _path_length(reverse_path, utf8) + _parameters_length(parameters, utf8)
+        """``parameters`` of MAIL, checked already; ``each``: those of each RCPT, or None; ``reset``: RSET goes first.
+        ValueError: a bad path or parameter."""
+        cdef Py_ssize_t length = 14 + _path_length(reverse_path, utf8) + _octets(parameters)
         cdef tuple paths = tuple(recipients)    # read twice, so it must be the same twice
         cdef tuple own = tuple([f" {words}" if words else "" for words in each]) if each is not None else None
         cdef str path
@@ -102,7 +109,7 @@ cdef class Transaction:
             if len(own) != len(paths):
                 raise ValueError("each recipient needs its parameters")
             for path in own:
-                length += _parameters_length(path, utf8)
+                length += parameters_length(path, utf8)
         self._plan = PyBytes_FromStringAndSize(NULL, length)
         to = PyBytes_AS_STRING(self._plan)
         if reset:

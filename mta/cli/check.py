@@ -74,7 +74,9 @@ def summary(config: "Config") -> Iterator[tuple[str, str]]:
     for entry in config.dnsbl:
         yield "dnsbl", f"{entry.zone}, weight {entry.weight:g} of {config.policy.dnsbl_threshold:g}"
     for route in config.route:
-        yield "route", f"{route.domain} to {route.to}"
+        how = (f", tls {route.tls}" if route.tls else "") + (f", as {route.username}" if route.username else "")
+        yield "route", f"{route.domain} to {route.to}{how}"
     if not any(route.domain == "*" for route in config.route):
         servers = ", ".join(f"{host}:{port}" for host, port in config.dns.servers) or "those of the machine"
         yield "otherwise", f"MX hosts on port {config.delivery.port}; name servers: {servers}"
+    yield "tls", f"{config.delivery.tls} towards others"

@@ -41,7 +41,8 @@ class Findings:
     def resolve(self, path: str, text: str) -> str:
         """A relative file name is meant from the file that names it, or from where we are when a variable does."""
         base = Path.cwd() if self.origin(path) else self.base
-        return os.path.normpath(base / Path(text).expanduser())
+        # Unlike Path.expanduser it leaves the ~ of a user that is not there as it is.
+        return os.path.normpath(base / os.path.expanduser(text))
 
 
 def shown(value: object) -> str:

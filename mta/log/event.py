@@ -62,10 +62,11 @@ class Event(msgspec.Struct, omit_defaults=True, kw_only=True, gc=False):
     delivery_protocol: str = ""
     tls_protocol_version: str = ""
     tls_cipher: str = ""
+    #: Of a delivery: the certificate is that of the host, and somebody we trust has signed it.
+    tls_verified: bool = False
     delays: tuple[float, float, float, float] | None = None
     reason: str = ""
     origin: str = ""
     message_id: str = ""
     submitter: str = ""
     tls_peer: str = ""
-    tls_verified: bool = False

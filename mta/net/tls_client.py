@@ -92,7 +92,7 @@ def complaint(error: Exception) -> str:
     if isinstance(error, ssl.SSLCertVerificationError):
         return f"the certificate cannot be trusted: {error.verify_message}"
     if isinstance(error, ssl.SSLError):
-        return f"the TLS handshake failed: {(error.reason or str(error)).lower().replace('_', ' ')}"
+        return f"the TLS handshake failed: {(getattr(error, 'reason', None) or str(error)).lower().replace('_', ' ')}"
     if isinstance(error, TimeoutError):
         return "the TLS handshake took too long"
     return f"the TLS handshake failed: {str(error) or type(error).__name__}"

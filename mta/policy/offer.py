@@ -158,7 +158,7 @@ def _utf8(message: Message, recipients: Sequence[Recipient], offer: Offer, head:
 def _deadline(message: Message, offer: Offer, now: int) -> list[str] | Problem:
     """``deliver_by`` is a moment; the remote is told the seconds that are left, less than none where that may be."""
     returns = message.by_mode.startswith("R")
-    left = (message.deliver_by - now) // 1000
+    left = -((now - message.deliver_by) // 1000)
     if returns and left <= 0:
         return Problem(Kind.DEADLINE, text="the deadline that the sender has set has passed")
     if offer.least_by < 0:

@@ -212,7 +212,8 @@ class Delivery:
         return row | site.constraint(self.clock)
 
     def lift_suspensions(self) -> None:
-        """Sites whose hosts were all in trouble may be tried again at once."""
+        """Sites whose hosts were all in trouble may be tried again at once, and so may TLS."""
+        self.without_tls.clear()
         for site in self.sites.values():
             site.queue.succeeded()
             site.shunned.clear()

@@ -15,6 +15,7 @@ from mta.clock import Clock
 from mta.model.dsn import to_xtext
 from mta.model.message import Message, Recipient, RecipientState, due_key, groups_of
 from mta.model.spoolid import IdSource, format_id
+from mta.policy.offer import asks_for
 from mta.policy.trouble import Problem
 from mta.queue.entry import Entry
 from mta.queue.scheduler import Scheduler
@@ -34,6 +35,18 @@ class Replaced(NamedTuple):
     recipient: Recipient
     targets: tuple[str, ...]
     lists: tuple[tuple[str, tuple[str, ...]], ...] = ()
+
+
+def is_single(replaced: Replaced) -> bool:
+    """One address in place of another: what the sender wants to be told is its matter (RFC 3461 §5.2.7.1)."""
+    return len(replaced.targets) == 1 and not replaced.lists
+
+
+def without_success(notify: str | None) -> str | None:
+    """NOTIFY for those behind an alias of several: that it was expanded has been told in place of success."""
+    if notify is None or "SUCCESS" not in notify:
+        return notify
+    return ",".join(event for event in notify.split(",") if event != "SUCCESS") or "NEVER"
 
 
 class Expansions:
@@ -61,7 +74,8 @@ class Expansions:
             behind = [*each.targets, *(format_id(copy.id) for copy, _, _ in copies)]
             self._outcomes.expanded(entry, message, each.recipient, behind)
         change = Change(message, expanded=len(replaced), added=len(added), entering=entering, generated=copies)
-        stays = self._outcomes.replaced(entry, change, lost)
+        told = [each.recipient for each in replaced if not is_single(each) and asks_for(each.recipient, "SUCCESS")]
+        stays = self._outcomes.replaced(entry, change, lost, told)
         self._scheduler.admit(message, content, list(entering), 0.0)
         return stays
 
@@ -70,12 +84,14 @@ class Expansions:
         has_it = (RecipientState.QUEUED, RecipientState.DELIVERED)
         present = {r.forward_path.casefold() for r in message.recipients if r.state in has_it}
         added = []
-        for recipient, targets, _ in replaced:
+        for each in replaced:
+            recipient, targets, _ = each
+            notify = recipient.notify if is_single(each) else without_success(recipient.notify)
             original = recipient.orcpt or to_xtext(recipient.forward_path)
             for target in targets:
                 if target.casefold() not in present:
                     present.add(target.casefold())
-                    added.append(Recipient(target, _domain(target), notify=recipient.notify, orcpt=original))
+                    added.append(Recipient(target, _domain(target), notify=notify, orcpt=original))
         if added and len(message.recipients) == 1:
             self._scheduler.share(message)
         message.recipients.extend(added)

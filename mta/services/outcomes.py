@@ -26,7 +26,7 @@ from mta.net.remote import RemoteConnection
 from mta.net.tls import TlsFacts
 from mta.policy.offer import Offer, passed_on
 from mta.policy.retry import RetryPolicy
-from mta.policy.trouble import Problem, Verdict, decide
+from mta.policy.trouble import Kind, Problem, Verdict, decide
 from mta.queue.entry import Attempt, Entry
 from mta.queue.scheduler import Scheduler
 from mta.services.bounces import Bounces
@@ -185,14 +185,14 @@ class Outcomes:
     def _troubled(self, entry: Entry, message: Message, recipient: Recipient, problem: Problem, told: Told) -> bool:
         """Writes the verdict into the recipient. True: it has failed for good."""
         now = self._clock.now_ms()
+        verdict = decide(problem, expired=self._retry.expired(message.arrival, now))
+        if verdict is Verdict.RETRY and self._retry.too_late(message, now):
+            verdict = Verdict.EXPIRE
+            problem = Problem(Kind.DEADLINE, text=f"the sender's deadline has passed; the last attempt: {problem.text}")
         recipient.attempts += 1
         recipient.last_attempt = now
         recipient.last_code, recipient.last_status, recipient.last_reply = problem.code, problem.status, problem.text
         recipient.last_remote = told.host
-        verdict = decide(problem, expired=self._retry.expired(message.arrival, now))
-        if verdict is Verdict.RETRY and self._retry.too_late(message, now):
-            verdict = Verdict.EXPIRE
-            recipient.last_status = "5.4.7"
         if verdict is Verdict.RETRY:
             recipient.due = self._retry.next_due(recipient.attempts, now, message.deliver_by)
             self._counters.add(DEFERRED, 1)
@@ -225,13 +225,18 @@ class Outcomes:
         told = Told("", "", "", (entry.reception, self._clock.monotonic() - entry.ready_at, 0.0, 0.0))
         self._tell("Delivery", message, recipient, told, Response(250, "2.0.0", f"expanded to {names}", "expand"))
 
-    def replaced(self, entry: Entry, change: Change, lost: list[tuple[Recipient, Problem]]) -> bool:
-        """Applies the change of an expansion, in which those ``lost`` fail. True: the entry has recipients left."""
+    def replaced(
+        self, entry: Entry, change: Change, lost: list[tuple[Recipient, Problem]], reported: Sequence[Recipient] = ()
+    ) -> bool:
+        """Applies the change of an expansion, in which those ``lost`` fail and those ``reported`` are told to be
+        expanded. True: the entry has recipients left."""
         message = change.message
         told = Told("", "", "", (entry.reception, self._clock.monotonic() - entry.ready_at, 0.0, 0.0))
         failed = [r for r, problem in lost if self._troubled(entry, message, r, problem, told)]
         change.failed = len(failed)
-        change.generated += self._bounces.for_change(message, entry, failed, [], self._clock.now_ms())
+        change.generated += self._bounces.for_change(
+            message, entry, failed, [], self._clock.now_ms(), reported, "expanded"
+        )
         left = members(message, entry.group)
         if not left:
             change.leaving = (entry.key,)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from mta.model.dsn import HEADERS_LIMIT, build_dsn, status_of
+from mta.model.dsn import HEADERS_LIMIT, build_dsn, status_of, to_xtext
 from mta.model.message import Message, Recipient, RecipientState
 
 SPOOL_ID = 1 << 59
@@ -234,3 +234,88 @@ def test_our_fields_are_those_of_real_reports():
     for kind, names in real:
         assert ours[0] == kind
         assert names <= ours[1] | {"arrival-date"}
+
+
+# Reports of success, whole messages, and addresses beyond ASCII.
+
+
+@pytest.mark.parametrize("kind", ["relayed", "delivered", "expanded"])
+def test_success_is_told_as_what_it_is(kind: str):
+    accepted = Recipient("b@example.net", "example.net", RecipientState.DELIVERED, last_code=250, last_status="2.6.0",
+                         last_reply="queued", last_remote="mx.example.net")  # fmt: skip
+    content = report(kind, [accepted])
+    parsed, text, (_, about_recipient), _ = parts(content)
+    assert about_recipient["Action"] == kind
+    assert about_recipient["Status"] == ("2.0.0" if kind == "expanded" else "2.6.0")
+    assert parsed["Subject"].lower().startswith(kind)
+    assert ("queued" in text.get_content()) == (kind != "expanded")
+
+
+ORIGINAL = b"Subject: hello\r\nContent-Type: text/plain; charset=utf-8\r\n\r\n" + "Grüße\r\n".encode()
+
+
+def report_of(original: bytes, **facts) -> bytes:
+    message = Message(1, facts.pop("reverse_path", "a@example.org"), [REFUSED], 100, ARRIVAL, **facts)
+    return build_dsn("failed", message, [REFUSED], hostname="hermes.example", now_ms=NOW, headers=original,
+                     spool_id=SPOOL_ID, original=original)  # fmt: skip
+
+
+def test_the_whole_message_comes_back_as_it_was():
+    content = report_of(ORIGINAL)
+    returned = list(message_from_bytes(content).walk())[-2]
+    assert returned.get_content_type() == "message/rfc822"
+    assert ORIGINAL in content
+
+
+@pytest.mark.parametrize(
+    "original",
+    [b"a: b\r\n\r\n\0\r\n", b"a: b\r\n\r\nx\ny\r\n", b"a: b\r\n\r\n" + b"x" * 999 + b"\r\n", b"a: b\r\n\r\nx\r"],
+)
+def test_what_cannot_stand_in_a_report_gives_its_header_section(original: bytes):
+    content = report_of(original)
+    assert b"Content-Type: text/rfc822-headers" in content
+    assert b"\r\n\r\na: b\r\n" in content
+    assert b"xxxx" not in content
+
+
+def test_a_boundary_in_the_returned_message_does_not_end_the_report():
+    content = report_of(ORIGINAL + f"\r\n--{BOUNDARY}--\r\n".encode())
+    parsed = message_from_bytes(content)
+    assert not parsed.defects
+    assert len(parsed.get_payload()) == 3
+
+
+def test_an_address_beyond_ascii_is_told_in_ascii_to_an_ascii_address():
+    person = Recipient("jürgen+x@köln.example", "köln.example", RecipientState.FAILED, orcpt=r"utf-8;\x{FC}@x.example")
+    content = report("failed", [person])
+    assert content.isascii()
+    fields = parts(content)[2][1]
+    assert fields["Final-Recipient"] == r"utf-8; j\x{FC}rgen\x{2B}x@k\x{F6}ln.example"
+    assert fields["Original-Recipient"] == r"utf-8; \x{FC}@x.example"
+
+
+def test_an_address_beyond_ascii_gets_a_wide_report():
+    person = Recipient("jürgen@köln.example", "köln.example", RecipientState.FAILED)
+    content = build_dsn("failed", Message(1, "ü@x.example", [person], 100, ARRIVAL, smtputf8=True), [person],
+                        hostname="hermes.example", now_ms=NOW, headers="Subject: ü\r\n".encode(),
+                        spool_id=SPOOL_ID)  # fmt: skip
+    assert "To: <ü@x.example>\r\n".encode() in content
+    assert b"report-type=global-delivery-status" in content
+    assert "Final-Recipient: utf-8; jürgen@köln.example\r\n".encode() in content
+    kinds = [part.get_content_type() for part in message_from_bytes(content).walk()]
+    assert kinds[1:3] == ["text/plain", "message/global-delivery-status"]
+    assert "message/global-headers" in kinds
+
+
+def test_addresses_as_parameters_of_rcpt():
+    assert to_xtext("a+b=c@x.example") == "rfc822;a+2Bb+3Dc@x.example"
+    assert to_xtext('"a b"@x.example') == 'rfc822;"a+20b"@x.example'
+    assert to_xtext("ü@x.example") == r"utf-8;\x{FC}@x.example"
+
+
+@pytest.mark.parametrize("path", ["ü\r\nBcc: x@y", "ü\u2028x", "ü\udc80"])
+def test_a_wide_report_keeps_every_line_in_its_place(path: str):
+    content = build_dsn("failed", Message(1, path, [REFUSED], 100, ARRIVAL), [REFUSED], hostname="h", now_ms=NOW,
+                        headers=b"", spool_id=SPOOL_ID)  # fmt: skip
+    assert b"\nBcc" not in content
+    content.decode()

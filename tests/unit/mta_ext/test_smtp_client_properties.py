@@ -19,6 +19,7 @@ SCRIPTS = st.fixed_dictionaries(
         "RCPT": st.lists(LIKELY, max_size=6),
         "DATA": st.lists(st.one_of(st.just("354 go"), st.just("554 no"), ANSWERS), max_size=3),
         "DOT": st.lists(LIKELY, max_size=4),
+        "BDAT": st.lists(LIKELY, max_size=4),
     },
     optional={verb: st.lists(ANSWERS, max_size=1) for verb in VERBS},
 )
@@ -34,11 +35,12 @@ JOBS = st.lists(
 )
 
 
-def make_jobs(plans) -> list[Job]:
+def make_jobs(plans, binary: bool = False) -> list[Job]:
     jobs = []
     for token, (content, people, streamed) in enumerate(plans):
         given_content = (lambda octets=content: iter([octets[:5], octets[5:]])) if streamed else content
-        jobs.append(Job(token, people, given_content))
+        more = {"binary": True} if binary and token % 2 == 0 else {}
+        jobs.append(Job(token, people, given_content, size=len(content), more=more))
     return jobs
 
 
@@ -49,13 +51,16 @@ def ends(driver: Driver) -> list[object]:
 
 
 @settings(max_examples=300, deadline=None)
-@given(SCRIPTS, JOBS, st.booleans(), st.booleans(), st.booleans(), st.integers(1, 9))
+@given(SCRIPTS, JOBS, st.booleans(), st.booleans(), st.booleans(), st.booleans(), st.integers(1, 9))
 def test_each_delivery_ends_once_and_segmentation_changes_nothing(
-    script, plans, pipelining, lmtp, quitting, step
+    script, plans, pipelining, lmtp, quitting, chunks, step
 ) -> None:
+    chunks = chunks and not (script.get("EHLO") or script.get("LHLO"))
+
     def run(split) -> tuple[Driver, ScriptedRemote]:
-        driver = Driver(make_jobs(plans), quitting, {"lmtp": lmtp, "reply_line": 256, "reply_lines": 10})
-        remote = ScriptedRemote(script, ("PIPELINING",) if pipelining else (), lmtp=lmtp)
+        driver = Driver(make_jobs(plans, chunks), quitting, {"lmtp": lmtp, "reply_line": 256, "reply_lines": 10})
+        offered = (*["PIPELINING"] * pipelining, *["CHUNKING", "BINARYMIME"] * chunks)
+        remote = ScriptedRemote(script, offered, lmtp=lmtp)
         driver.converse(remote, split)
         driver.session.eof()
         return driver, remote
@@ -74,7 +79,7 @@ def test_each_delivery_ends_once_and_segmentation_changes_nothing(
     uncertain = [token for token, unsure in driver.trouble[3] if unsure] if driver.trouble else []
     assert len(uncertain) <= 1
     delivered = [outcome for outcome in driver.outcomes if outcome[1] == "DOT"]
-    ends_put_out = driver.wire.split(b"\r\n").count(b".")
+    ends_put_out = driver.wire.split(b"\r\n").count(b".") + driver.wire.count(b" LAST\r\n")
     assert len(delivered) + len(uncertain) <= ends_put_out
 
 

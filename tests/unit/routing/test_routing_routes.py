@@ -3,8 +3,8 @@
 import pytest
 
 from mta.errors import ConfigError
-from mta.routing.destination import Destination, Host
-from mta.routing.routes import Routes, parse_to
+from mta.routing.destination import Destination, Host, Login, checked
+from mta.routing.routes import Routes, Row, parse_to
 
 
 def where(routes: Routes, domain: str) -> str | None:
@@ -86,3 +86,29 @@ def test_every_wrong_entry_is_named_with_its_place() -> None:
         "route[2].to",
         "route[3].domain",
     ]
+
+
+def test_what_is_done_differently_has_connections_of_its_own() -> None:
+    to = "smtp://hub.example:587"
+    routes = Routes(
+        [
+            ("a.test", to),
+            Row("b.test", to, "verify"),
+            Row("c.test", to, "verify", Login("we", "secret")),
+            ("d.test", to),
+        ]
+    )
+    a, b, c, d = (routes.match(f"{name}.test") for name in "abcd")
+    assert a == d
+    assert len({found.site for found in (a, b, c) if found}) == 3
+    assert c is not None
+    assert (c.tls, c.login) == ("verify", Login("we", "secret"))
+    assert "secret" not in f"{c!r} {c.login}"
+    assert c.site == f"{to} tls=verify as we"
+
+
+def test_mail_with_requiretls_has_connections_of_its_own_too() -> None:
+    found = Destination("site", "smtp", (Host("mx.example", 25, 0),))
+    safe = checked(found)
+    assert (safe.tls, safe.requiretls, safe.hosts) == ("verify", True, found.hosts)
+    assert safe.site != found.site

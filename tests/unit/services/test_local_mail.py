@@ -10,7 +10,8 @@ import pytest
 
 from mta.directory.protocol import DirectoryUnreadable, Resolution
 from mta.metrics.layout import DEFERRED, DELIVERED, FAILED
-from mta.model.message import RecipientState
+from mta.model.message import Recipient, RecipientState
+from mta.services.expansions import without_success
 from mta.services.local import UNKNOWN, UNREADABLE, LocalMail
 from tests.harness.scripted_remote import ScriptedServer
 from tests.harness.works import CLOCK, Works
@@ -178,3 +179,34 @@ async def test_those_behind_an_alias_are_still_there_when_only_the_record_is(wor
         works.router.lead_to(server.port)
         await works.until(DELIVERED, 1)
         works.nothing_left()
+
+
+@pytest.mark.parametrize(
+    ("alias", "notify", "actions", "delivered"),
+    [
+        ("sales", "SUCCESS,FAILURE", ["expanded"], 3),
+        ("sales", "SUCCESS", ["expanded"], 3),
+        ("sales", "FAILURE", [], 2),
+        ("team", "SUCCESS", ["expanded"], 3),
+        ("out", "SUCCESS", ["relayed"], 2),
+    ],
+)
+async def test_success_is_reported_of_an_alias_of_several_when_it_is_expanded(
+    works: Works, alias: str, notify: str, actions: list[str], delivered: int
+) -> None:
+    async with ScriptedServer() as server:
+        works.router.lead_to(server.port)
+        person = Recipient(f"{alias}@b.example", DOMAIN, notify=notify, orcpt=f"rfc822;{alias}@b.example")
+        works.post(person, reverse_path="s@c.example")
+        await works.until(DELIVERED, delivered)
+        reports = [each for remote in server.remotes for each in remote.received if not each.reverse_path]
+        told = [line for each in reports for line in each.content.splitlines() if line.startswith(b"Action: ")]
+        assert told == [f"Action: {action}".encode() for action in actions]
+        works.delivery.drain()
+        await works.connections_end()
+    works.nothing_left()
+
+
+def test_what_is_left_of_notify() -> None:
+    asked = (None, "NEVER", "SUCCESS", "SUCCESS,FAILURE", "FAILURE,DELAY")
+    assert [without_success(each) for each in asked] == [None, "NEVER", "NEVER", "FAILURE", "FAILURE,DELAY"]
