@@ -277,7 +277,7 @@ async def test_an_import_goes_on_when_whoever_asked_has_gone(directory, monkeypa
         token = (await directory.one("import.begin"))["token"]
         await directory.one("import.records", token=token, records=[{"address": address}])
         rows = directory.service.answer("import.commit", {"token": token}, 0)
-        assert await anext(rows) == {"applied": 0}
+        assert set(await anext(rows)) == {"applied"}, "a sign of life; how far it has come is up to the thread"
         await rows.aclose()
     await directory.one("user.add", address="b@minasi.example")
     assert [row["address"] for row in await directory.ask("user.list")] == ["a@minasi.example", "b@minasi.example"]
