@@ -86,12 +86,14 @@ class StressGauge:
 
 
 def anonymous_memory() -> int:
-    """Octets of this process that are its own: pages of the spool's file come and go as the kernel likes."""
-    with open("/proc/self/status", "rb") as status:
-        for line in status:
-            if line.startswith(b"RssAnon:"):
-                return int(line.split()[1]) * 1024
-    return 0
+    """Octets of this process that are its own: pages of the spool's file come and go as the kernel likes. 0 where the
+    kernel does not tell, as when no file can be opened: then the descriptors tell of the stress."""
+    try:
+        with open("/proc/self/status", "rb") as status:
+            line = next((line for line in status if line.startswith(b"RssAnon:")), b"RssAnon: 0 kB")
+    except OSError:
+        return 0
+    return int(line.split()[1]) * 1024
 
 
 def _descriptors() -> int:

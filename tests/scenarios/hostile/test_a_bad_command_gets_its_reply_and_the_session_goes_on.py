@@ -26,7 +26,7 @@ CASES = {
     "an unknown parameter": (b"MAIL FROM:<> XYZZY=1\r\n", "555 5.5.4 parameter not recognized or not implemented"),
     "a SIZE that is no number": (b"MAIL FROM:<> SIZE=many\r\n", "501 5.5.4 syntax error in arguments"),
     "a SIZE above every integer": (b"MAIL FROM:<> SIZE=99999999999999999999\r\n", None),
-    "a verb that is not offered": (b"BDAT 0 LAST\r\n", "502 5.5.1 command not implemented"),
+    "a verb that is not offered": (b"TURN\r\n", "502 5.5.1 command not implemented"),
 }
 
 
