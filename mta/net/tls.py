@@ -10,9 +10,10 @@ import asyncio
 import logging
 import os
 import ssl
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime, timedelta
 from pathlib import Path
+from types import MappingProxyType
 from typing import Final, NamedTuple
 
 from mta.clock import Clock, SystemClock
@@ -148,12 +149,12 @@ def bindings_of(tls: Tls | None) -> dict[str, bytes]:
 
 class TlsFacts(NamedTuple):
     """As events name them: ``TLSv1.3``, ``TLS_AES_256_GCM_SHA384``. ``peer``: the subject of the client's verified
-    certificate, "" without one. ``end_point``: channel binding tls-server-end-point, b"" when there is none."""
+    certificate, "" without one. ``bindings``: octets of the channel bindings (RFC 5929) of this connection, by name."""
 
     version: str
     cipher: str
     peer: str = ""
-    end_point: bytes = b""
+    bindings: Mapping[str, bytes] = MappingProxyType({})
 
 
 def tls_of(listener: Listener, clock: Clock | None = None) -> Tls | None:
@@ -223,9 +224,17 @@ def facts(transport: asyncio.BaseTransport) -> TlsFacts | None:
         return None
     cipher = connection.cipher()
     context = connection.context
-    end_point = context.leaf.end_point if isinstance(context, ServerContext) else b""
     peer = connection.getpeercert() if context.verify_mode != ssl.CERT_NONE else None
-    return TlsFacts(connection.version() or "", cipher[0] if cipher else "", _subject(peer), end_point)
+    return TlsFacts(connection.version() or "", cipher[0] if cipher else "", _subject(peer), _bindings(connection))
+
+
+def _bindings(connection: ssl.SSLObject) -> dict[str, bytes]:
+    """tls-unique is not defined for TLS 1.3 (RFC 9266 §2)."""
+    context = connection.context
+    found = {BINDING: context.leaf.end_point if isinstance(context, ServerContext) else b""}
+    if connection.version() != "TLSv1.3":
+        found["tls-unique"] = connection.get_channel_binding("tls-unique") or b""
+    return {name: octets for name, octets in found.items() if octets}
 
 
 def _subject(peer: dict[str, tuple[tuple[tuple[str, str], ...], ...]] | None) -> str:

@@ -17,7 +17,6 @@ from mta.directory.protocol import DirectoryUnreadable, Person, Resolution
 from mta.model.spoolid import format_id
 from mta.model.submitted import head_end, missing_fields, without_blind_copies
 from mta.net.server import ServerConnection
-from mta.net.tls import BINDING
 from mta.policy.sasl import Challenge
 from mta.policy.throttle import Limit
 from mta.services.access import Access
@@ -134,7 +133,7 @@ class SubmissionSession(ReceptionSession):
     def on_sasl(self, mechanism: str, response: bytes | None) -> bytes | _Pending | None:
         if self.session.exchange_step == 0:
             tls = self._connection.tls
-            bindings = {BINDING: tls.end_point} if tls is not None and tls.end_point else None
+            bindings = tls.bindings if tls is not None else None
             self._exchange = self._submission.logins.exchange(mechanism, self.address, bindings)
         if self._exchange is None:
             return NO_MECHANISM  # offered under a certificate that was replaced since, by one without a binding

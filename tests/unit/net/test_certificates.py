@@ -13,6 +13,7 @@ import pytest
 from mta.errors import ConfigError
 from mta.net.certificate import read_certificate, self_signed
 from mta.net.tls import Certificates, Files, facts, server_context
+from mta.net.tls_client import binding_of
 
 NOW = datetime(2026, 5, 1, tzinfo=UTC)
 
@@ -88,7 +89,16 @@ def test_a_client_is_shown_the_certificate_of_the_name_that_it_asks_for(tmp_path
 def test_the_binding_is_that_of_the_certificate_that_was_shown(tmp_path):
     first, second = write(tmp_path, "first", "a.example"), write(tmp_path, "second", "b.example")
     ours, _ = shake_hands(Certificates([first, second]).context(), careless(), "b.example")
-    assert facts(Transport(ours)).end_point == digest(second)
+    assert facts(Transport(ours)).bindings == {"tls-server-end-point": digest(second)}
+
+
+def test_our_own_client_can_bind_a_login_to_a_connection_of_ours(tmp_path):
+    client = careless()
+    client.maximum_version = ssl.TLSVersion.TLSv1_2
+    ours, theirs = shake_hands(Certificates([write(tmp_path, "first", "a.example")]).context(), client, "a.example")
+    binding = binding_of(theirs)
+    assert binding is not None
+    assert facts(Transport(ours)).bindings[binding.kind] == binding.octets
 
 
 def test_changed_files_are_taken_up_within_a_second(tmp_path):
