@@ -29,7 +29,7 @@ COMMANDS = {
     "directory": ("mta.cli.directory", "Change and show people, aliases and lists."),
     "mailbox": ("mta.cli.mailbox", "Look into mailboxes; export, import, remove."),
     "tls": ("mta.cli.tls", "Make a certificate for a first try."),
-    "demo": ("mta.cli.demo", "Show two relays at work on loopback, from a letter to a burst."),
+    "demo": ("mta.cli.demo", "Show three servers at work on loopback, from a letter to a burst."),
 }
 
 
@@ -58,7 +58,7 @@ def root() -> None:
     """Hermes, a mail transfer agent.
 
     \b
-    mta demo                         two relays at work, nothing needed, nothing left behind
+    mta demo                         three servers at work, nothing needed, nothing left behind
     mta run                          a relay on 127.0.0.1:2525, no file needed
     mta --config mta.toml check      what is wrong with the file
     mta queue list                   what waits, and why
