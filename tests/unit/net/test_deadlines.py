@@ -15,14 +15,14 @@ class Loop:
 
     def __init__(self) -> None:
         self.now = 100.0
-        self.later: list[Callable[[], None]] = []
+        self.later: list[tuple[float, Callable[[], None]]] = []
         self.problems: list[dict[str, Any]] = []
 
     def time(self) -> float:
         return self.now
 
-    def call_later(self, delay: float, callback: Callable[[], None]) -> "Loop":
-        self.later.append(callback)
+    def call_at(self, when: float, callback: Callable[[], None]) -> "Loop":
+        self.later.append((when, callback))
         return self
 
     def cancel(self) -> None:
@@ -33,8 +33,9 @@ class Loop:
 
     def turn(self, seconds: float = 1.0) -> None:
         self.now += seconds
-        due, self.later = self.later, []
-        for callback in due:
+        due = [timer for timer in self.later if timer[0] <= self.now + 0.0005]
+        self.later = [timer for timer in self.later if timer not in due]
+        for _, callback in due:
             callback()
 
 
@@ -81,7 +82,7 @@ def test_an_answer_is_the_next_time(loop, wheel):
     wheel.watch(item, 101.0)
     for _ in range(12):
         loop.turn()
-    assert item.seen == [102.0, 106.0]
+    assert item.seen == [101.0, 105.0]
     assert len(wheel) == 0
 
 
@@ -89,6 +90,37 @@ def test_a_past_moment_comes_up_at_the_next_tick(loop, wheel):
     item = Item()
     wheel.watch(item, 3.0)
     loop.turn()
+    assert item.seen == [101.0]
+
+
+@pytest.mark.parametrize("began", [100.0, 7.9, 12345.678, 0.001])
+def test_a_look_is_never_more_than_a_tick_late_wherever_in_a_second_the_wheel_began(began):
+    loop = Loop()
+    loop.now = began
+    wheel = Wheel(loop)
+    wheel.start()
+    items = {after: Item() for after in (0.01, 0.5, 0.99, 1.0, 1.5, 2.0, 3.25)}
+    for after, item in items.items():
+        wheel.watch(item, began + after)
+    for _ in range(16):
+        loop.turn(0.25)
+    for after, item in items.items():
+        [seen] = item.seen
+        assert after - 1e-5 <= seen - began <= after + 1.0, (began, after)
+
+
+def test_who_asks_for_a_second_from_a_look_is_looked_at_a_second_later_though_the_turns_are_late(loop, wheel):
+    item = Item(102.0, 103.0, 0.0)
+    wheel.watch(item, 101.0)
+    for lateness in (1.3, 0.8, 1.1):  # turns at 101.3, 102.1, 103.2
+        loop.turn(lateness)
+    assert item.seen == [101.0, 102.0, 103.0]
+
+
+def test_a_timer_that_fires_a_little_early_is_its_tick(loop, wheel):
+    item = Item()
+    wheel.watch(item, 101.0)
+    loop.turn(0.9996)
     assert item.seen == [101.0]
 
 
@@ -117,7 +149,7 @@ def test_a_check_may_put_itself_elsewhere(loop, wheel):
     wheel.watch(item, 100.0)
     for _ in range(8):
         loop.turn()
-    assert item.seen == [101.0, 107.0]
+    assert item.seen == [101.0, 106.0]
 
 
 def test_what_is_forgotten_is_let_go_at_once(loop, wheel):

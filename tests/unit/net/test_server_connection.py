@@ -119,7 +119,6 @@ async def test_a_client_that_never_closes_is_cut_off(site: InProcess, monkeypatc
     connection, transport = site.connect()
     now = clock(monkeypatch, connection)
     connection.data_received(b"NOOP\n")
-    site.wheel._turned = int(now[0])
     now[0] += LINGER + 2
     site.wheel._turn()
     assert transport.closed == "aborted"

@@ -44,7 +44,6 @@ class Site:
 
     def go(self, seconds):
         """The wheel's own turns."""
-        self.wheel._turned = int(self.now)
         self.now += seconds
         self.wheel._turn()
         self.wheel.stop()
