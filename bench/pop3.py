@@ -27,8 +27,8 @@ from bench.process import Child
 from bench.rounds import Progress, run_rounds
 from mta.errors import UnavailableError, UsageError
 
-#: Seconds from the start of the clients until they all have logged in and begin together.
-HEAD_START = 1.5
+#: Seconds from the start of the clients until they all have logged in, fetched all once and begin together.
+HEAD_START = 4.0
 #: Sessions that fill a mailbox.
 _FILLING = 8
 _FILL_LIMIT = 900.0

@@ -1,6 +1,6 @@
 """The POP3 server session (RFC 1939, 2449, 2595, 5034, 6856), sans-IO."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable
 from typing import Protocol
 
 from typing_extensions import Buffer
@@ -19,7 +19,7 @@ class Pop3ServerHandler(Protocol):
         response. ``session.exchange_step`` is 0 for AUTH itself, which begins anew whatever was before it, and then
         counts the responses. ``+ <base64>CRLF`` is a challenge, a yes or no as with ``on_login``. An exchange may also
         end unheard: cancelled, not base 64, too long."""
-    def on_retrieve(self, index: int) -> Iterator[bytes] | bytes:
+    def on_retrieve(self, index: int) -> Iterable[bytes] | bytes:
         """RETR and TOP of the message with this index, from 0: pieces of head and content, unstuffed, line ends CRLF;
         or octets, ``-ERR …``. Pieces are asked for one at a time as the client reads, and no more than TOP needs; fewer
         octets than ``open_maildrop`` told, or an exception, end the session without an end of the message."""

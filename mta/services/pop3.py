@@ -10,7 +10,7 @@ import base64
 import itertools
 import logging
 from array import array
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import NamedTuple, Protocol
 
@@ -20,7 +20,7 @@ from mta.net.server import ServerConnection
 from mta.policy.sasl import Challenge
 from mta.services.connections import Connections
 from mta.services.login import MECHANISMS, Done, Login, Status
-from mta.store.protocol import Gone, Maildrop
+from mta.store.protocol import CHUNK, Gone, Maildrop
 from mta_ext.counters import Counters
 from mta_ext.pop3_server import Pop3ServerSession
 from mta_ext.session import PENDING, _Pending
@@ -203,11 +203,14 @@ class Pop3Session:
         self._check = step
         return PENDING
 
-    def on_retrieve(self, index: int) -> Iterator[bytes] | bytes:
-        """The first piece is read here, while a reply can still say that there is none."""
-        assert self._drop is not None
-        pieces = self._drop.content(index)
+    def on_retrieve(self, index: int) -> Iterable[bytes] | bytes:
+        """The first piece is read here, while a reply can still say that there is none; most messages are one."""
+        drop = self._drop
+        assert drop is not None
         try:
+            if drop.sizes[index] <= CHUNK:
+                return (drop.whole(index),)
+            pieces = drop.content(index)
             first = next(pieces, b"")
         except Gone:
             return GONE

@@ -95,6 +95,9 @@ class MemoryView:
         for start in range(0, len(self._item(index).octets), CHUNK):
             yield self._item(index).octets[start : start + CHUNK]
 
+    def whole(self, index: int) -> bytes:
+        return self._item(index).octets
+
     def remove(self, indexes: Sequence[int], done: Callable[[StorageError | None], None]) -> None:
         self._removing = True
         uids = [self.uids[index] for index in indexes]

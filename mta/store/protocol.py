@@ -137,6 +137,9 @@ class View(Protocol):
         """Head and content as they are kept, in chunks of at most CHUNK octets; each is its own short read. Raises
         StorageError when it cannot be read, Gone when it was removed."""
 
+    def whole(self, index: int) -> bytes:
+        """The same in one piece, for a message of at most CHUNK octets. Raises as ``content`` does."""
+
 
 class Maildrop(View, Protocol):
     """A mailbox as one POP3 session sees it: a view, exclusively locked."""

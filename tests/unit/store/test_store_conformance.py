@@ -111,6 +111,8 @@ async def test_content_comes_back_octet_for_octet_in_chunks(store: Store, octets
         beginning = store.view(mailbox).beginning(0)
         assert (HEAD + content).startswith(beginning)
         assert len(beginning) >= min(len(HEAD + content), BEGINNING)
+        if store.view(mailbox).sizes[0] <= CHUNK:
+            assert store.view(mailbox).whole(0) == HEAD + content
 
 
 @pytest.mark.parametrize("streamed", [0, 1, 100])
@@ -122,6 +124,7 @@ async def test_sizes_are_what_retr_sends(store: Store, content: bytes, added: in
     await deliver(store, 1, content=content, streamed=streamed)
     assert list(store.view(1).sizes) == [len(HEAD) + len(content) + added]
     assert store.usage(1).octets == len(HEAD) + len(content) + added
+    assert store.view(1).whole(0) == HEAD + content
 
 
 async def test_a_head_of_any_length_comes_first(store: Store) -> None:
@@ -131,6 +134,7 @@ async def test_a_head_of_any_length_comes_first(store: Store) -> None:
     assert octets_of(store.view(1)) == [head + MESSAGE, b""]
     assert all(len(chunk) <= CHUNK for chunk in store.view(1).content(0))
     assert list(store.view(1).sizes) == [len(head + MESSAGE), 0]
+    assert store.view(1).whole(1) == b""
 
 
 async def test_an_abandoned_stream_leaves_nothing(store: Store) -> None:
@@ -255,6 +259,8 @@ async def test_a_view_says_gone_when_somebody_removed_it(store: Store) -> None:
         list(chunks)
     with pytest.raises(Gone):
         list(view.content(0))
+    with pytest.raises(Gone):
+        view.whole(0)
     with pytest.raises(Gone):
         view.arrival(0)
 

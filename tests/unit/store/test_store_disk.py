@@ -423,7 +423,12 @@ async def test_content_that_is_missing_is_an_error_of_that_message(tmp_path: Pat
     again = open_store(tmp_path)
     with pytest.raises(StorageError, match="missing"):
         list(again.view(1).content(0))
-    assert b"".join(again.view(1).content(1)) == HEAD + MESSAGE
+    assert b"".join(again.view(1).content(1)) == again.view(1).whole(1) == HEAD + MESSAGE
+    if what == "body":
+        assert again.view(1).whole(0) == HEAD + MESSAGE, "every octet is there"
+    else:
+        with pytest.raises(StorageError, match="piece 0 of content 1 is missing"):
+            again.view(1).whole(0)
     await remove(again, 1, [0])
     assert again.usage(1).messages == 1
     await again.stop()
