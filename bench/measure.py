@@ -208,7 +208,7 @@ def finish(source: Child, sink: Child, place: Place) -> None:
         while source.status is None or sink.status is None:
             ended = await_first([child for child in (source, sink) if child.status is None], deadline)
             if ended is None:
-                raise RunFailed(_why(source, place))
+                raise RunFailed(why(source, place))
             if ended is source and source.status != 0:
                 deadline = min(deadline, time.monotonic() + AFTER_SOURCE)
             if ended is sink and sink.status != 0:
@@ -219,7 +219,8 @@ def finish(source: Child, sink: Child, place: Place) -> None:
         sink.stop()
 
 
-def _why(source: Child, place: Place) -> str:
+def why(source: Child, place: Place) -> str:
+    """What became of a source from which not everything arrived, or which tells nothing of its messages."""
     if source.status is None:
         return f"the source has not ended after {LIMIT:.0f} s"
     if source.status == 0:

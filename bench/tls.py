@@ -17,7 +17,7 @@ from pathlib import Path
 from bench.figures import Figures, Results
 from bench.hermes import Hermes
 from bench.machine import cpu_times, settle
-from bench.measure import Place, finish, latencies, listening, logged, python, read_pairs
+from bench.measure import Place, RunFailed, finish, latencies, listening, logged, python, read_pairs, why
 from bench.peers import Peer, Postfix, Straight
 from bench.plan import POSTFIX, STRAIGHT, TLS_PEERS, Cell, message_count
 from bench.probe_sink import CPU
@@ -131,6 +131,8 @@ class Comparison:
         words = (place.port, count, cell.sessions, cell.size, made.certificate, began)
         source = logged(place, "source", python("bench.tls_source", *words))
         finish(source, sink, place)
+        if source.status != 0:
+            raise RunFailed(why(source, place))
         seconds = time.monotonic() - at
         busy_after, stolen_after = cpu_times()
         starts, pairs = array.array("q", began.read_bytes()), read_pairs(arrivals)

@@ -1,7 +1,8 @@
 """A source under TLS: ``python -m bench.tls_source PORT COUNT SESSIONS SIZE CERTIFICATE FILE``
 
 Owns: the sending end of ``bench tls``. TLS from the first octet, connections kept, and as much in one write as RFC 2920
-allows: content goes out together with MAIL, RCPT and DATA of the next message, so that the source costs little. FILE
+allows: content goes out together with MAIL, RCPT and DATA of the next message, so that the source costs little. All
+sessions are open before the first of them sends, so that none comes too late for a sink that ends with its count. FILE
 gets the same as ``bench.probe_source`` writes. The first reply that is no success ends it with status 1 and one line.
 """
 
@@ -22,6 +23,7 @@ class PipelinedSession(asyncio.Protocol):
 
     def __init__(self, load: Load) -> None:
         self._load = load
+        self.ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._text = b""
         self._sequence = self._next = -1
         self._expected = 1  # replies until it is our turn
@@ -64,9 +66,13 @@ class PipelinedSession(asyncio.Protocol):
 
     def _hello(self) -> None:
         self._say(b"EHLO src.test\r\n", 1)
-        self._turn = self._begin
+        self._turn = self._wait
 
-    def _begin(self) -> None:
+    def _wait(self) -> None:
+        self.ready.set_result(None)
+
+    def begin(self) -> None:
+        """Once ``ready`` is done: the first message."""
         self._next = self._take()
         if self._next < 0:
             self._leave()
@@ -104,13 +110,19 @@ async def run(port: int, count: int, sessions: int, size: int, certificate: str,
     load = Load(port, count, size, kept=True)
     context = ssl.create_default_context(cafile=certificate)
     loop = asyncio.get_running_loop()
+    opened: list[PipelinedSession] = []
     try:
         for _ in range(min(sessions, count)):
-            await loop.create_connection(
+            _, session = await loop.create_connection(
                 lambda: PipelinedSession(load), "127.0.0.1", port, ssl=context, server_hostname="127.0.0.1"
             )
+            await asyncio.wait((session.ready, load.done), return_when=asyncio.FIRST_COMPLETED)
+            opened.append(session)
     except OSError as error:
         raise ConnectionError(f"connect: {error.strerror or error}") from None
+    if not load.done.done():  # else it failed already
+        for session in opened:
+            session.begin()
     await load.done
     with open(file, "wb") as out:
         load.began.tofile(out)

@@ -13,7 +13,7 @@ from bench.process import Child, await_listener, free_port
 from bench.tls import make_certificate
 
 
-@pytest.mark.parametrize("sessions", [1, 7])
+@pytest.mark.parametrize("sessions", [1, 7, 40])
 def test_every_message_arrives_with_its_number(tmp_path: Path, sessions: int) -> None:
     made, port, arrivals, began = make_certificate(tmp_path), free_port(), tmp_path / "arrivals", tmp_path / "began"
     words = ["bench.probe_sink", port, 40, arrivals, made.certificate, made.key]
