@@ -5,12 +5,12 @@ How much longer the good one takes is a figure, and for a quiet machine: ``pytho
 
 import pytest
 
-from tests.hostile.slow import KINDS, play
+from tests.hostile.slow import KINDS, QUICK, play
 
 ATTACKERS = 200
 
 
 @pytest.mark.parametrize("kind", [*KINDS])
 def test_slow_attackers_are_gone_by_their_deadline(tmp_path, kind: str) -> None:
-    [result] = play(tmp_path, ATTACKERS, [kind])
+    [result] = play(tmp_path, ATTACKERS, [kind], QUICK)
     assert result.gone <= result.allowed, str(result)
