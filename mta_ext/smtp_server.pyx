@@ -406,7 +406,7 @@ cdef int _fill_table() except -1:
     _define("expn", 4, always, TEXT | OFFERED, EXPN, expand)
     _define("etrn", 4, ready, ESMTP | OFFERED, ETRN, etrn)
     _define("help", 4, always, IN_CLEAR | OFFERED, HELP, _help)
-    _define("xclient", 7, ready, LAST | ESMTP | OFFERED, XCLIENT, xclient)
+    _define("xclient", 7, 1 << GREETED | ready, LAST | OFFERED, XCLIENT, xclient)  # again and again, if it is long
     _define("xforward", 8, ready, ESMTP | OFFERED, XFORWARD, xforward)
     _define("turn", 4, always, 0, 0, _not_implemented)
     _define("send", 4, always, 0, 0, _not_implemented)

@@ -87,7 +87,7 @@ cdef class SmtpState(DecidingSession):
         self.esmtp = self._at_ease = False
         self._asked_name = self._asked_login = self._mechanism = None
         self._offers = self._configured.now(self.secure)
-        return self._set_phase(GREETED)
+        return 0 if self._phase == GREETED else self._set_phase(GREETED)
 
     cdef int _end_transaction(self) except -1:
         self._recipients = 0
