@@ -21,6 +21,7 @@ _V1_LINE: Final = re.compile(r"PROXY (TCP4|TCP6) ([0-9A-Fa-f.:]+) ([0-9A-Fa-f.:]
 #: Family → octets of its addresses and ports: AF_UNSPEC, AF_INET, AF_INET6, AF_UNIX.
 _SIZES: Final = {0: 0, 1: 12, 2: 36, 3: 216}
 _LOCAL, _PROXY, _STREAM = 0, 1, 1
+_COMMANDS: Final = (0x20 | _LOCAL, 0x20 | _PROXY)
 
 
 class Malformed(ValueError):
@@ -77,12 +78,12 @@ def _address(text: str, kind: str) -> IPv4Address | IPv6Address:
 
 
 def _read_v2(data: bytes) -> Proxied | None:
+    if len(data) > len(_V2) and data[len(_V2)] not in _COMMANDS:
+        raise Malformed("a header of version 2 with a version or command that is none")
     if len(data) < _HEAD.size:
         return None
     _, command, kind, length = _HEAD.unpack_from(data)
     size = _HEAD.size + length
-    if command >> 4 != 2 or command & 15 not in (_LOCAL, _PROXY):
-        raise Malformed("a header of version 2 with a version or command that is none")
     if size > V2_LIMIT:
         raise Malformed("a header of version 2 that is too long")
     family, transport = kind >> 4, kind & 15

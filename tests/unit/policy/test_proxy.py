@@ -72,6 +72,7 @@ BAD = {
     "eight bits": b"PROXY TCP4 192.0.2.7 192.0.2.1 1 2\xff\r\n",
     "no end": b"PROXY UNKNOWN " + b"x" * (V1_LIMIT - 14),
     "one octet too long": b"PROXY UNKNOWN " + b"x" * (V1_LIMIT - 15) + b"\r\n",
+    "v2 that has hardly begun, of a command that is none": SIGNATURE + b"\x22",
     "v2 of version 1": v2(0x11, 0x11, FOUR + PORTS),
     "v2 command": v2(0x22, 0x11, FOUR + PORTS),
     "v2 family": v2(0x21, 0x41, FOUR + PORTS),
