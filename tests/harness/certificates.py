@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 
 class Certificate(NamedTuple):
-    """Files in PEM. Valid for localhost and 127.0.0.1, signed by itself."""
+    """Files in PEM. Valid for its host and 127.0.0.1, signed by itself."""
 
     certificate: Path
     private_key: Path
@@ -18,13 +18,17 @@ class Certificate(NamedTuple):
 
 
 def make_certificate(
-    directory: Path, name: str = "server", kind: str = "ec -pkeyopt ec_paramgen_curve:P-256"
+    directory: Path,
+    name: str = "server",
+    kind: str = "ec -pkeyopt ec_paramgen_curve:P-256",
+    host: str = "localhost",
 ) -> Certificate:
-    """Takes about 10 ms. ``kind``: of the key, as openssl's -newkey has it; ``rsa:2048`` takes a tenth of a second."""
+    """Takes about 10 ms. ``kind``: of the key, as openssl's -newkey has it; ``rsa:2048`` takes a tenth of a second.
+    ``host``: the name in it."""
     made = Certificate(directory / f"{name}.pem", directory / f"{name}.key")
     command = (
-        f"openssl req -x509 -newkey {kind} -nodes -days 2 -subj /CN=localhost "
-        "-addext subjectAltName=DNS:localhost,IP:127.0.0.1"
+        f"openssl req -x509 -newkey {kind} -nodes -days 2 -subj /CN={host} "
+        f"-addext subjectAltName=DNS:{host},IP:127.0.0.1"
     )
     subprocess.run(
         [*command.split(), "-keyout", made.private_key, "-out", made.certificate], check=True, capture_output=True
