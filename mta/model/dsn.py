@@ -164,11 +164,16 @@ def _text(
 
 
 def _reason(kind: str, recipient: Recipient) -> str:
-    spoke = recipient.last_remote and recipient.last_code
-    who = f"{_inline(recipient.last_remote)} said: " if spoke else ""
+    remote = _remote(recipient)
+    who = f"{_inline(remote)} said: " if remote and recipient.last_code else ""
     what = _diagnostic(recipient) or "no answer was noted"
     given_up = "Given up after too many attempts. The last one: " if recipient.state is RecipientState.EXPIRED else ""
     return f"{given_up}{who}{what}"
+
+
+def _remote(recipient: Recipient) -> str:
+    """Who answered; "" for a unix socket: no remote, and where it lies is no affair of the sender's."""
+    return "" if recipient.last_remote.startswith("/") else recipient.last_remote
 
 
 # ---- the part for programs (RFC 3464) --------------------------------------------------------------------------
@@ -206,8 +211,8 @@ def _recipient_fields(
     path = recipient.forward_path
     final = f"rfc822; {path}" if path.isascii() else f"utf-8; {path if wide else to_unitext(path)}"
     fields += [("Final-Recipient", final), ("Action", kind), ("Status", status_of(kind, recipient))]
-    if recipient.last_remote:
-        fields.append(("Remote-MTA", f"dns; {recipient.last_remote}"))
+    if remote := _remote(recipient):
+        fields.append(("Remote-MTA", f"dns; {remote}"))
     diagnostic = _diagnostic(recipient)
     if diagnostic and kind != "expanded":
         fields.append(("Diagnostic-Code", f"{'smtp' if recipient.last_code else 'x-hermes'}; {diagnostic}"))

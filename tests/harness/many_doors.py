@@ -61,6 +61,7 @@ class ManyDoors(MailHouse):
             "local": {"domains": [DOMAIN]},
             "route": [{"domain": "*.example", "to": "discard:"}],
             "login": {"token_verifier": "door_tokens:verify", "failures": "0/min"},  # wrong ones are not answered late
+            "limits": {"message_size": "2MiB"},
         }
         super().__init__(directory, **(own | settings))
         (directory / "door_tokens.py").write_text(TOKENS)

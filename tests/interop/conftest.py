@@ -11,6 +11,7 @@ import pytest
 if TYPE_CHECKING:
     from bench.dovecot import Dovecot
     from tests.harness.mail_house import MailHouse
+    from tests.harness.many_doors import ManyDoors
 
 
 @pytest.fixture
@@ -39,6 +40,19 @@ def one_house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MailHouse]:
     from tests.harness.mail_house import MailHouse
 
     house = MailHouse(tmp_path_factory.mktemp("house"))
+    try:
+        yield house.start()
+        house.stop()
+    finally:
+        house.close()
+
+
+@pytest.fixture(scope="module")
+def doors(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ManyDoors]:
+    """A Hermes with many listeners for a whole module; each test takes with ``arrived()`` what it has sent."""
+    from tests.harness.many_doors import ManyDoors
+
+    house = ManyDoors(tmp_path_factory.mktemp("doors"))
     try:
         yield house.start()
         house.stop()

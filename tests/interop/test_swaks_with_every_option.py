@@ -7,7 +7,6 @@ a server, each with its reason.
 
 import re
 import shlex
-from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import pytest
@@ -352,15 +351,10 @@ def swaks() -> Swaks:
 
 
 @pytest.fixture(scope="module")
-def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ManyDoors]:
-    made = ManyDoors(tmp_path_factory.mktemp("house"))
-    (made.directory / "raw").write_bytes(b"Subject: raw\r\n\r\n..a dot\r\n.")
-    (made.directory / "bare").write_bytes(b"Subject: bare\r\n\r\nx\n.\nMAIL FROM:<x@minasi.example>\r\n.")
-    try:
-        yield made.start()
-        made.stop()
-    finally:
-        made.close()
+def house(doors: ManyDoors) -> ManyDoors:
+    (doors.directory / "raw").write_bytes(b"Subject: raw\r\n\r\n..a dot\r\n.")
+    (doors.directory / "bare").write_bytes(b"Subject: bare\r\n\r\nx\n.\nMAIL FROM:<x@minasi.example>\r\n.")
+    return doors
 
 
 def command_line(run: Run, house: ManyDoors) -> list[str]:

@@ -108,6 +108,18 @@ def test_what_we_found_out_ourselves_is_not_called_smtp():
     assert "Remote-MTA" not in about
 
 
+def test_a_mailbox_on_this_machine_is_no_remote():
+    """The path of the store's socket is nothing to tell a sender."""
+    here = Recipient(
+        "b@here.example", "here.example", RecipientState.FAILED, last_code=552, last_status="5.2.2",
+        last_reply="the mailbox is full", last_remote="/var/lib/mta/lmtp.sock",
+    )  # fmt: skip
+    _, text, (_, about), _ = parts(report(recipients=[here]))
+    assert "Remote-MTA" not in about
+    assert about["Diagnostic-Code"] == "smtp; 552 5.2.2 the mailbox is full"
+    assert "\r\n    552 5.2.2 the mailbox is full" in text.get_content()
+
+
 def test_every_recipient_has_its_own_group():
     others = [Recipient(f"{name}@example.net", "example.net", RecipientState.FAILED) for name in "cde"]
     parsed, _, groups, _ = parts(report(recipients=[REFUSED, *others]))
