@@ -180,11 +180,13 @@ def _hold_until(str value, Offers configured):
 
 
 def _auth(str value, Offers configured):
-    """RFC 4954 §5: ``<>`` or a mailbox in xtext."""
+    """RFC 4954 §5: ``<>`` or a mailbox in xtext; curl puts that into angle brackets as well."""
     cdef PathParts path
     cdef bytes whole
     if value == "<>":
         return {"auth": ""}
+    if value.startswith("<") and value.endswith(">"):
+        value = value[1:-1]
     octets = decode_xtext(value) if len(value) <= AUTH_LIMIT else None
     if octets is None or not octets.isascii():
         _wrong()

@@ -53,6 +53,7 @@ def said(session, *pieces):
         (b" HOLDUNTIL=2026-12-24T18:00:00.5z", MailParameters(hold_until="2026-12-24T18:00:00.5Z")),
         (b" AUTH=<>", MailParameters(auth="")),
         (b" AUTH=e+3Dmc2@x.example", MailParameters(auth="e=mc2@x.example")),
+        (b" AUTH=<e+3Dmc2@x.example>", MailParameters(auth="e=mc2@x.example")),
         (b" REQUIRETLS", MailParameters(requiretls=True)),
     ],
 )
