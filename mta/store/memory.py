@@ -99,8 +99,14 @@ class MemoryView:
         return self._item(index).octets
 
     def remove(self, indexes: Sequence[int], done: Callable[[StorageError | None], None]) -> None:
-        self._removing = True
         uids = [self.uids[index] for index in indexes]
+        self._store.remove(self._mailbox, uids, self._removal(done))
+
+    def forget(self, done: Callable[[StorageError | None], None]) -> None:
+        self._store.forget(self._mailbox, self._removal(done))
+
+    def _removal(self, done: Callable[[StorageError | None], None]) -> Callable[[StorageError | None], None]:
+        self._removing = True
 
         def removed(error: StorageError | None) -> None:
             self._removing = False
@@ -108,7 +114,7 @@ class MemoryView:
                 self._store.locked.discard(self._mailbox)
             done(error)
 
-        self._store.remove(self._mailbox, uids, removed)
+        return removed
 
     def close(self) -> None:
         if not self._closed:
@@ -203,6 +209,17 @@ class MemoryStore:
             done(self._closed)
 
         self._add(remove)
+
+    def forget(self, mailbox: int, done: Callable[[StorageError | None], None]) -> None:
+        """For ``MemoryView``."""
+
+        def forget() -> None:
+            if self._closed is None and not self.items.get(mailbox):
+                self.items.pop(mailbox, None)
+                self._last.pop(mailbox, None)
+            done(self._closed)
+
+        self._add(forget)
 
     def _add(self, work: Callable[[], None]) -> None:
         if not self._waiting:
