@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 from mta.clock import Clock, SystemClock
-from mta.disk.stream import DRAINED
+from mta.disk.stream import MemoryStream
 from mta.errors import StorageError
 from mta.model.spoolid import COUNTER_BITS, SHARD_BITS, format_id
 from mta.store.protocol import (
@@ -30,32 +30,6 @@ from mta.store.protocol import (
     Usage,
     View,
 )
-
-
-class MemoryStream:
-    """A ``ContentStream`` that is never behind for longer than a turn of the loop."""
-
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self.octets = 0
-        self.backlog = 0
-        self.on_drained: Callable[[], None] | None = None
-        self.content = bytearray()
-        self._loop = loop
-
-    def append(self, data: bytes) -> None:
-        self.content += data
-        self.octets += len(data)
-        self.backlog += len(data)
-        self._loop.call_soon(self._written, len(data))
-
-    def _written(self, octets: int) -> None:
-        before = self.backlog
-        self.backlog -= octets
-        if before >= DRAINED > self.backlog and self.on_drained is not None:
-            self.on_drained()
-
-    def abandon(self) -> None:
-        self.content.clear()
 
 
 class _Item(NamedTuple):
