@@ -16,6 +16,7 @@ from bench.process import Child, await_listener, free_port
 START_LIMIT = 20.0
 _USERS = ("Debian-exim", "exim", "mail")
 
+#: Relays everything to one port of 127.0.0.1. ``{main}`` and ``{transport}``: further options of these sections.
 _CONFIGURE = """\
 primary_hostname = peer.test
 exim_user = {user}
@@ -26,8 +27,6 @@ pid_file_path = {directory}/exim.pid
 local_interfaces = 127.0.0.1
 daemon_smtp_ports = {port}
 disable_ipv6 = true
-tls_advertise_hosts =
-chunking_advertise_hosts =
 host_lookup =
 rfc1413_query_timeout = 0s
 keep_environment =
@@ -35,14 +34,8 @@ never_users =
 deliver_drop_privilege = true
 acl_smtp_rcpt = accept
 acl_smtp_data = accept
-smtp_accept_max = 0
-smtp_accept_max_per_connection = 0
-smtp_accept_queue = 0
-smtp_accept_queue_per_connection = 0
-smtp_connect_backlog = 1000
 smtp_enforce_sync = false
-remote_max_parallel = 50
-message_size_limit = 100M
+{main}
 
 begin acl
 
@@ -60,11 +53,24 @@ sink:
   port = {sink}
   allow_localhost = true
   hosts_try_fastopen =
-  connection_max_messages = 0
+{transport}
 
 begin retry
-* * F,1h,1m
+* * F,1h,{retry}
 """
+
+_MAIN = """\
+tls_advertise_hosts =
+chunking_advertise_hosts =
+smtp_accept_max = 0
+smtp_accept_max_per_connection = 0
+smtp_accept_queue = 0
+smtp_accept_queue_per_connection = 0
+smtp_connect_backlog = 1000
+remote_max_parallel = 50
+message_size_limit = 100M
+"""
+_TRANSPORT = "  connection_max_messages = 0"
 
 
 def account() -> pwd.struct_passwd | None:
@@ -129,6 +135,18 @@ class Exim:
         return f"{len(lines)} lines in its panic log, first: {lines[0]}" if lines else ""
 
 
-def configure(directory: Path, user: int, group: int, port: int, sink: int) -> str:
+def configure(
+    directory: Path,
+    user: int,
+    group: int,
+    port: int,
+    sink: int,
+    *,
+    main: str = _MAIN,
+    transport: str = _TRANSPORT,
+    retry: str = "1m",
+) -> str:
     """The file for ``-C``; users by number, so that no name has to be in it."""
-    return _CONFIGURE.format(directory=directory, user=user, group=group, port=port, sink=sink)
+    return _CONFIGURE.format(
+        directory=directory, user=user, group=group, port=port, sink=sink, main=main, transport=transport, retry=retry
+    )

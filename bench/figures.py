@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, fields
 from statistics import median
 from typing import Any
 
-from bench.plan import BARS, POSTFIX, STRAIGHT, Bar, Load
+from bench.plan import BARS, FLOOR, POSTFIX, STRAIGHT, Bar, Load
 
 
 @dataclass(frozen=True)
@@ -109,7 +109,7 @@ def as_record(cell: Load, peer: str, results: Results, reference: str = POSTFIX)
     mine, theirs = results.of(cell, peer), results.of(cell, reference)
     compared = (
         {}
-        if peer in (STRAIGHT, reference)
+        if peer in (STRAIGHT, FLOOR, reference)
         else {
             f"rate_times_{reference}": ratio(mine, theirs, "rate"),
             f"cpu_one_over_{reference}": ratio(mine, theirs, "cpu"),

@@ -102,7 +102,7 @@ def local(
     "--messages", type=click.IntRange(min=1), default=10_000, show_default=True, help="In each mailbox to be fetched."
 )
 @click.option("--sessions", default="1,4", show_default=True, help="At once, each with a mailbox of its own.")
-@click.option("--peers", help="hermes-N, dovecot, dovecot-mdbox. Default: hermes-1 and both.")
+@click.option("--peers", help="hermes-N, dovecot, dovecot-mdbox, floor (no server). Default: hermes-1 and all.")
 @click.option(
     "--open",
     "large",

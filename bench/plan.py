@@ -20,9 +20,11 @@ MOST_MESSAGES = 60_000
 STRAIGHT = "straight"
 POSTFIX = "postfix"
 DOVECOT = "dovecot"
+#: No server: it shows what kernel, loopback and client allow, as ``straight`` does for the relay.
+FLOOR = "floor"
 PEERS = (STRAIGHT, "hermes-1", "hermes-2", POSTFIX, "haraka", "exim")
 LOCAL_PEERS = ("hermes-1", "hermes-2", POSTFIX)
-POP3_PEERS = ("hermes-1", DOVECOT, "dovecot-mdbox")
+POP3_PEERS = ("hermes-1", DOVECOT, "dovecot-mdbox", FLOOR)
 
 Figure = Literal["rate", "cpu"]
 

@@ -11,17 +11,18 @@ import os
 import re
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
 from bench.figures import Figures, Results, percentile
+from bench.floor import Floor
 from bench.local import stored
 from bench.machine import IDLE, cpu_times, program, settle
 from bench.mailhosts import DovecotMail, HermesMail, MailHost, people
 from bench.measure import LIMIT, PROBE_LIMIT, SHORT, STOLEN, RunFailed
-from bench.plan import FetchCell
+from bench.plan import FLOOR, FetchCell
 from bench.probe_pop3 import Pop3
 from bench.process import Child
 from bench.rounds import Progress, run_rounds
@@ -68,12 +69,19 @@ class Client(NamedTuple):
     took: Sequence[int]
 
 
-def fetch_kind(name: str) -> type[HermesMail] | type[DovecotMail]:
+def fetch_kind(name: str) -> type[HermesMail] | type[DovecotMail] | type[Floor]:
     """The class behind a peer's name. Raises UsageError."""
+    if name == FLOOR:
+        return Floor
+    return server_kind(name)
+
+
+def server_kind(name: str) -> type[HermesMail] | type[DovecotMail]:
+    """The same of those that keep mail."""
     if re.fullmatch(r"hermes-[1-9][0-9]?", name):
         return HermesMail
     if name not in ("dovecot", "dovecot-mdbox"):
-        raise UsageError(f'"{name}" is no peer: take hermes-N, dovecot or dovecot-mdbox')
+        raise UsageError(f'"{name}" is no peer: take hermes-N, dovecot, dovecot-mdbox or floor')
     return DovecotMail
 
 
@@ -86,14 +94,19 @@ class FetchComparison:
         self._scratch = options.directory / "scratch"
         self._scratch.mkdir()
         most = max(cell.sessions for cell in options.cells)
-        self.hosts: list[MailHost] = []
+        self.hosts: list[MailHost | Floor] = []
         for name in options.peers:
             home = options.directory / name
             home.mkdir()
             home.chmod(0o755)
-            self.hosts.append(fetch_kind(name)(name, home, people(most)))
+            self.hosts.append(self._host(name, home, people(most)))
         self._filled: set[str] = set()
         self._rates: dict[tuple[FetchCell, str], float] = {}
+
+    def _host(self, name: str, home: Path, who: Mapping[str, str]) -> MailHost | Floor:
+        if name == FLOOR:
+            return Floor(name, home, who, self._options.messages, max(cell.size for cell in self._options.cells))
+        return server_kind(name)(name, home, who)
 
     def versions(self) -> dict[str, str]:
         return {host.name: host.version() for host in self.hosts}
@@ -102,17 +115,18 @@ class FetchComparison:
         options = self._options
         return run_rounds(options.cells, self.hosts, options.repeat, self._measured, self._progress)
 
-    def _measured(self, cell: FetchCell, host: MailHost) -> Figures:
+    def _measured(self, cell: FetchCell, host: MailHost | Floor) -> Figures:
         """The mailboxes are filled at the server's first run; each run is preceded by one round that warms up."""
         host.start()
-        if host.name not in self._filled:
+        if host.name not in self._filled and not isinstance(host, Floor):
             for address in host.people:
                 self._progress(f"        {host.name}: {self._options.messages:,} messages for {address}")
                 fill(host, address, self._options.messages, cell.size, self._scratch)
             self._filled.add(host.name)
         rate = self._rates.get((cell, host.name)) or fetch(host, cell, 1, self._scratch).rate or 1.0
         rounds = max(1, round(rate * self._options.seconds / self._options.messages / cell.sessions))
-        notes = () if (share := settle()) <= IDLE else (f"machine {share:.0%} busy before",)
+        notes = ("no server",) if isinstance(host, Floor) else ()
+        notes += () if (share := settle()) <= IDLE else (f"machine {share:.0%} busy before",)
         figures = fetch(host, cell, rounds, self._scratch)
         self._rates[cell, host.name] = figures.rate or 1.0
         return replace(figures, notes=notes + figures.notes)
@@ -132,7 +146,7 @@ def fill(host: MailHost, address: str, count: int, size: int, scratch: Path) -> 
         raise RunFailed(f"{count:,} messages were sent by LMTP, the mailbox has {there:,}")
 
 
-def fetch(host: MailHost, cell: FetchCell, rounds: int, scratch: Path) -> Figures:
+def fetch(host: MailHost | Floor, cell: FetchCell, rounds: int, scratch: Path) -> Figures:
     """Every client fetches its mailbox ``rounds`` times over. Raises RunFailed."""
     begin = time.monotonic_ns() + int(HEAD_START * 1e9)
     addresses = list(host.people)[: cell.sessions]
@@ -156,7 +170,7 @@ def fetch(host: MailHost, cell: FetchCell, rounds: int, scratch: Path) -> Figure
     return summed(noted, begin, busy_after - busy - theirs, stolen_after - stolen)
 
 
-def _client(host: MailHost, address: str, file: Path, cell: FetchCell, rounds: int, begin: int) -> Child:
+def _client(host: MailHost | Floor, address: str, file: Path, cell: FetchCell, rounds: int, begin: int) -> Child:
     manner = "pipelined" if cell.pipelined else "lockstep"
     words = [host.pop3_port, address, host.people[address], manner, rounds, begin, file]
     file.unlink(missing_ok=True)
@@ -210,7 +224,7 @@ def open_large(name: str, directory: Path, messages: int, progress: Progress) ->
     for place in (home, scratch):
         place.mkdir()
         place.chmod(0o755)
-    host: MailHost = fetch_kind(name)(name, home, people(1))
+    host: MailHost = server_kind(name)(name, home, people(1))
     [address] = host.people
     host.start()
     try:

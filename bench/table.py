@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from itertools import groupby
 
 from bench.figures import Figures, Results, Verdict, ratio
-from bench.plan import DOVECOT, POSTFIX, STRAIGHT, Load
+from bench.plan import DOVECOT, FLOOR, POSTFIX, STRAIGHT, Load
 
 _NONE = "–"
 #: Of the second column: the longest name of a peer.
@@ -72,8 +72,9 @@ def _rows(cell: Load, results: Results, peers: Sequence[str], reference: str) ->
 
 
 def row(peer: str, figures: Figures, held_against: Figures | None, reference: str = POSTFIX) -> str:
-    """One line without its first column. The ratios are of the medians; the straight line has no CPU of its own."""
-    compared = held_against if peer not in (reference, STRAIGHT) else None
+    """One line without its first column. The ratios are of the medians; the straight line has no CPU of its own, and
+    what is no server is compared with none."""
+    compared = held_against if peer not in (reference, STRAIGHT, FLOOR) else None
     cpu = None if peer == STRAIGHT else figures.cpu
     return (
         f"{peer:<{_PEER}}  {_whole(figures.rate):>9}{_times(ratio(figures, compared, 'rate')):>12}"

@@ -21,7 +21,7 @@ from mta.attendant.hookcheck import check_hooks
 from mta.attendant.listeners import Place
 from mta.attendant.notify import Notifier
 from mta.attendant.parked import ParkedListeners
-from mta.attendant.prepare import Prepared
+from mta.attendant.prepare import Prepared, close_admin
 from mta.attendant.prober import GREETING, Prober
 from mta.attendant.roles import WORKER, Role, roles_of
 from mta.attendant.service import Launch, Service
@@ -103,6 +103,7 @@ class Attendant:
             task.cancel()
         for listeners in self._prepared.listeners.values():
             listeners.close()
+        close_admin(self._config, self._prepared.admin)
 
     def stop(self) -> None:
         """Drains; said a second time, kills."""

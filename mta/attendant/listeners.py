@@ -80,10 +80,7 @@ class Listeners:
         for _, sock in (*self._shared, *(pair for sockets in self._own for pair in sockets)):
             sock.close()
         for path in self._paths:
-            try:
-                path.unlink(missing_ok=True)
-            except PermissionError:
-                pass  # made as root in a directory that is root's: the next start replaces it
+            remove_socket(path)
 
 
 def tcp_listener(host: str, port: int, shared: bool = True) -> socket.socket:
@@ -133,6 +130,14 @@ def unix_listener(path: Path, mode: int) -> socket.socket:
         sock.close()
         raise
     return sock
+
+
+def remove_socket(path: Path) -> None:
+    """Takes the file of a unix socket away that was ours."""
+    try:
+        path.unlink(missing_ok=True)
+    except PermissionError:
+        pass  # made as root in a directory that is root's: the next start replaces it
 
 
 def _remove_dead(path: Path) -> None:

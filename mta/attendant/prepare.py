@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from mta.attendant import datadir, privileges
 from mta.attendant.hookcheck import check_hooks
-from mta.attendant.listeners import Listeners, Place, tcp_listener, unix_listener
+from mta.attendant.listeners import Listeners, Place, remove_socket, tcp_listener, unix_listener
 from mta.attendant.roles import roles_of
 from mta.clock import Clock
 from mta.config import Config
@@ -52,7 +52,7 @@ def _prepare(config: Config, clock: Clock, undo: ExitStack) -> Prepared:
         datadir.make_parent(file, owner)
     listeners = {role.name: _bind(role.places(config), role.processes(config), undo) for role in roles_of(config)}
     admin = _bind_admin(config)
-    undo.callback(admin.close)
+    undo.callback(close_admin, config, admin)
     if account is not None:
         privileges.give(config.data_dir, account)
         if config.admin.address.path:
@@ -79,6 +79,13 @@ def _bind_admin(config: Config) -> socket.socket:
     if address.path:
         return unix_listener(Path(address.path), ADMIN_MODE)
     return tcp_listener(address.host, address.port, shared=False)
+
+
+def close_admin(config: Config, admin: socket.socket) -> None:
+    """The admin socket, and its file where it is a unix socket. Only while the lock is held: it may be another's."""
+    admin.close()
+    if config.admin.address.path:
+        remove_socket(Path(config.admin.address.path))
 
 
 def _files_outside(config: Config) -> list[Path]:

@@ -161,8 +161,8 @@ class Progress:
         self._wanted = sys.stderr.isatty()
         self.count = 0
 
-    def step(self) -> None:
-        self.count += 1
+    def step(self, messages: int = 1) -> None:
+        self.count += messages
         if self._wanted and self._clock.monotonic() >= self._next:
             self._next = self._clock.monotonic() + _PAUSE
             self._shown = True

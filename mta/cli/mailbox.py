@@ -1,4 +1,4 @@
-"""``mta mailbox``: look into mailboxes; export, import, remove."""
+"""``mta mailbox``: look into mailboxes; export, import, remove, erase."""
 
 import os
 import sys
@@ -28,7 +28,7 @@ _mbox = click.option("--mbox", metavar="FILE", type=click.Path(path_type=Path), 
 @click.group("mailbox")
 @config_option
 def command() -> None:
-    """Look into mailboxes; export, import, remove; with the server up or down.
+    """Look into mailboxes; export, import, remove, erase; with the server up or down.
 
     A mailbox is named by an address of its person, or by its number where the person is no more.
 
@@ -251,6 +251,61 @@ def remove(address: str, messages: tuple[str, ...], everything: bool, as_json: b
         click.echo(render.json_line(row))
     if not as_json:
         click.echo(f"remove: {len(rows)} messages of {address}")
+
+
+@command.command("erase")
+@click.argument("mailboxes", metavar="[NUMBER]...", nargs=-1)
+@click.option("--orphans", is_flag=True, help="All whose person is no more.")
+@click.option("--yes", is_flag=True, help="Do not ask, with --orphans.")
+@config_option
+@json_option
+def erase(mailboxes: tuple[str, ...], orphans: bool, yes: bool, as_json: bool) -> int:
+    """Take away mailboxes whose person was removed from the directory, with all their mail.
+
+    `mta mailbox usage` shows their numbers. Refused are a mailbox whose person exists, one that a POP3 session has, and
+    all while the directory cannot be read; the others go. Large ones go in steps; what is broken off is said again.
+
+    \b
+    mta mailbox erase 17
+    mta mailbox erase --orphans
+    mta mailbox erase --orphans --yes --json
+    """
+    from mta.cli import render
+    from mta.cli.letters import Progress
+
+    if bool(mailboxes) == orphans:
+        raise click.UsageError("name mailboxes by their number, or give --orphans")
+    progress = Progress("erase")
+    ends: list[Row] = []
+    with _mailboxes(writing=True) as source:
+        numbers = _orphans(source, yes) if orphans else list(mailboxes)
+        for row in source.ask("mailbox.erase", {"mailboxes": numbers}):
+            if "error" in row or "erased" in row:
+                ends.append(row)
+            else:
+                progress.step(row["removed"] - row["before"])
+    progress.end()
+    refused = [row for row in ends if "error" in row]
+    for row in ends if as_json else ():
+        click.echo(render.json_line(row))
+    if not as_json:
+        for row in refused:
+            click.echo(f"mta: {row['error']}", err=True)
+        gone = len(ends) - len(refused)
+        click.echo(f"erase: {gone} mailbox{'es' * (gone != 1)} with {progress.count} messages")
+    return refused[0]["exit"] if refused else os.EX_OK
+
+
+def _orphans(source: "Mailboxes", yes: bool) -> list[str]:
+    """Their numbers, once somebody has agreed."""
+    rows = list(source.ask("mailbox.orphans", {}))
+    if rows and not yes:
+        if not sys.stdin.isatty():
+            raise click.UsageError("--orphans asks first, and nobody is there to be asked: give --yes")
+        messages, octets = (sum(row[name] for row in rows) for name in ("messages", "octets"))
+        what = f"Erase {len(rows)} mailboxes with {messages} messages, {octets} octets"
+        click.confirm(f"{what}, for good?", abort=True, err=True)
+    return [row["mailbox"] for row in rows]
 
 
 @command.command("usage")

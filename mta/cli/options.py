@@ -1,7 +1,7 @@
 """Options that many commands share, and what they mean.
 
-Owns: ``--config`` (before or after the command's name), ``--json``, reading the configuration for a command.
-Never does: output of its own.
+Owns: ``--config`` (before or after the command's name), ``--json``, ``--limit``, reading the configuration for a
+command. Never does: output of its own.
 """
 
 import os
@@ -36,6 +36,12 @@ def config_option(function: _F) -> _F:
 
 def json_option(function: _F) -> _F:
     return click.option("--json", "as_json", is_flag=True, help="One JSON object per line.")(function)
+
+
+def limit_option(several: str) -> Callable[[_F], _F]:
+    """``--limit N`` of a listing; 0: all of them."""
+    text = f"At most so many {several} (0: all)."
+    return click.option("--limit", default=0, type=click.IntRange(min=0), help=text)
 
 
 def config_path() -> str | None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from mta.cli.options import config_option, json_option, read_config
+from mta.cli.options import config_option, json_option, limit_option, read_config
 
 Row = dict[str, Any]
 
@@ -33,7 +33,7 @@ def _queue() -> Any:
 @click.option("--domain", default="", help="Only messages for this routing domain.")
 @click.option("--sender", default="", help='Only from this reverse-path ("<>": the null one).')
 @click.option("--recipient", default="", help="Only for this recipient.")
-@click.option("--limit", default=0, type=click.IntRange(min=0), help="At most so many messages (0: all).")
+@limit_option("messages")
 @config_option
 @json_option
 def list_(domain: str, sender: str, recipient: str, limit: int, as_json: bool) -> None:

@@ -187,7 +187,9 @@ def _where(event: "Event") -> str:
         return ""
     protocol = event.reception_protocol if event.type in ("Reception", "Rejection") else event.delivery_protocol
     word = "from" if event.type in ("Reception", "Rejection") else "by"
-    return f" {word} {peer.name or '?'} [{peer.addr}]" + (f" {protocol}" if protocol else "")
+    # A unix socket has its path for a name and for an address.
+    who = peer.addr if peer.name == peer.addr else f"{peer.name or '?'} [{peer.addr}]"
+    return f" {word} {who}" + (f" {protocol}" if protocol else "")
 
 
 def _how_long(event: "Event") -> str:

@@ -1,8 +1,10 @@
 """The directory for every process but its writer: opened when first asked, again when it was replaced.
 
-Owns: the environment's coming and going. Never does: wait, or write. What stands open is looked at once a second:
-files that are gone, others, cut off or no longer a directory of ours make every verb raise DirectoryUnreadable, and as
-soon as they are back the verbs work again. The writer may stop, start and die meanwhile: readers need it not.
+Owns: the environment's coming and going. Never does: wait, or write. What stands open is looked at once a second, and
+before each verb when it was written to since the last look: whoever reads a page of the map that lies behind the end of
+its file is killed (SIGBUS). Files that are gone, others, cut off or no longer a directory of ours make every verb raise
+DirectoryUnreadable, and as soon as they are back the verbs work again. The writer may stop, start and die meanwhile:
+readers need it not.
 """
 
 import os
@@ -36,6 +38,8 @@ class DirectoryReader:
         self._reading: Reading | None = None
         self._identity = (0, 0)
         self._length = 0
+        self._file = -1
+        self._written = (0, 0)
         self._why = ""
 
     def resolve(self, address: str) -> Resolution | None:
@@ -69,12 +73,15 @@ class DirectoryReader:
         """Lets the files go; the next verb opens them again."""
         if self._reading is not None:
             self._env.close()
+            os.close(self._file)
         self._reading = None
         self._until = float("-inf")
 
     def _now(self) -> Reading:
-        """What stands open, when it is less than a second since it was looked at."""
-        if self._clock.monotonic() >= self._until:
+        """What stands open, when it is less than a second since it was looked at and nobody wrote to it meanwhile."""
+        if self._clock.monotonic() >= self._until or (
+            self._reading is not None and _written(self._file) != self._written
+        ):
             self._look()
         if self._reading is None:
             raise DirectoryUnreadable(self._why)
@@ -89,10 +96,10 @@ class DirectoryReader:
                 self.close()
             if self._reading is None:
                 self._open(identity)
-            elif status.st_size < self._length:  # the writer's file never shrinks
+            self._written = _written(self._file)  # before the check: what is written during it counts as new
+            if status.st_size < self._length:  # the writer's file never shrinks
                 raise StorageError(f"{self._path}: its end is missing; restore it from a copy")
-            else:
-                check_whole(self._env, self._path, LAYOUT)
+            check_whole(self._env, self._path, LAYOUT)
             self._length = status.st_size
         except (OSError, StorageError) as error:
             self.close()
@@ -102,10 +109,23 @@ class DirectoryReader:
         self._until = until
 
     def _open(self, identity: tuple[int, int]) -> None:
-        self._env = open_to_read(self._directory, LAYOUT)
+        self._file = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            self._env = open_to_read(self._directory, LAYOUT)
+        except BaseException:
+            os.close(self._file)
+            raise
         try:
             self._reading = Reading(self._env, open_tables(self._env, LAYOUT), self._separator, self._postmaster)
         except BaseException:
             self._env.close()
+            os.close(self._file)
             raise
         self._identity = identity
+        self._length = 0
+
+
+def _written(file: int) -> tuple[int, int]:
+    """When it was last written to, and its octets; about a microsecond."""
+    status = os.fstat(file)
+    return status.st_mtime_ns, status.st_size

@@ -4,6 +4,7 @@ Owns: cutting what arrives into runs of whole pieces, and how much of it is not 
 owner puts runs into batches in the order they came, so that of the ticket or delivery is never before the content's.
 """
 
+import asyncio
 from collections.abc import Callable
 from typing import Final
 
@@ -80,3 +81,29 @@ class DiskStream:
         self.backlog -= octets
         if before >= DRAINED > self.backlog and self.on_drained is not None and not self.abandoned:
             self.on_drained()
+
+
+class MemoryStream:
+    """The like for spool and store in memory: never behind for longer than a turn of the loop."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.octets = 0
+        self.backlog = 0
+        self.on_drained: Callable[[], None] | None = None
+        self.content = bytearray()
+        self._loop = loop
+
+    def append(self, data: bytes) -> None:
+        self.content += data
+        self.octets += len(data)
+        self.backlog += len(data)
+        self._loop.call_soon(self._written, len(data))
+
+    def _written(self, octets: int) -> None:
+        before = self.backlog
+        self.backlog -= octets
+        if before >= DRAINED > self.backlog and self.on_drained is not None:
+            self.on_drained()
+
+    def abandon(self) -> None:
+        self.content.clear()

@@ -7,7 +7,9 @@ A mailbox is named by an address of its person, or by its number, which is what 
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
+from contextlib import aclosing, closing
+from functools import partial
 from typing import Any, Protocol, TypeVar, cast
 
 import msgspec
@@ -18,7 +20,20 @@ from mta.errors import DataError, MtaError, StorageError, TemporaryError, UsageE
 from mta.model.spoolid import TEXT_LENGTH, format_id, parse_id
 from mta.services.uploads import Uploads
 from mta.store.formats import summary
-from mta.store.protocol import NO_QUOTA, Audit, ContentStream, Copy, Delivery, Gone, Outcome, Quota, Store, Usage, View
+from mta.store.protocol import (
+    NO_QUOTA,
+    Audit,
+    ContentStream,
+    Copy,
+    Delivery,
+    Gone,
+    Maildrop,
+    Outcome,
+    Quota,
+    Store,
+    Usage,
+    View,
+)
 
 Row = Mapping[str, Any]
 
@@ -26,6 +41,8 @@ Row = Mapping[str, Any]
 TURN = 50
 #: Mailboxes of a page of usage.
 PAGE = 500
+#: Messages that an erasure removes in one transaction: some 10 ms of the loop, and deliveries wait no longer for it.
+BITE = 1000
 #: Of the greatest number of a mailbox.
 _DIGITS = 20
 
@@ -39,6 +56,10 @@ class _Chosen(_Named):
 
     messages: list[str] = []
     everything: bool = False
+
+
+class _Several(msgspec.Struct):
+    mailboxes: list[str]
 
 
 class _Letter(msgspec.Struct):
@@ -102,6 +123,8 @@ class MailboxVerbs:
             "mailbox.export": self.export,
             "mailbox.import": self.import_,
             "mailbox.remove": self.remove,
+            "mailbox.orphans": self.orphans,
+            "mailbox.erase": self.erase,
             "mailbox.usage": self.usage,
             "audit": self.audit,
         }
@@ -239,28 +262,79 @@ class MailboxVerbs:
         mailbox = self.mailbox(asked.address)
         if not asked.messages and not asked.everything:
             raise UsageError("name messages, or say that all are to go")
-        maildrop = self._writing().maildrop(mailbox)
-        if maildrop is None:
-            raise TemporaryError(f"{asked.address}: a POP3 session has the mailbox; try again when it has ended")
-        try:
+        with closing(self._locked(mailbox, asked.address)) as maildrop:
             everything = range(len(maildrop.sizes))
             indexes = everything if asked.everything else _chosen(maildrop, asked.messages, asked.address)
             names = [format_id(maildrop.uids[index]) for index in indexes]
-            done: asyncio.Future[StorageError | None] = asyncio.get_running_loop().create_future()
-            maildrop.remove(indexes, lambda error: _settle(done, error))
-            error = await done
-        finally:
-            maildrop.close()
-        if error is not None:
-            raise error
+            await _committed(partial(maildrop.remove, indexes))
         for index, name in zip(indexes, names, strict=True):
             yield {"number": index + 1, "unique_id": name}
+
+    def _locked(self, mailbox: int, address: str) -> Maildrop:
+        maildrop = self._writing().maildrop(mailbox)
+        if maildrop is None:
+            raise TemporaryError(f"{address}: a POP3 session has the mailbox; try again when it has ended")
+        return maildrop
+
+    async def orphans(self, args: Row) -> AsyncIterator[Row]:
+        """What ``usage`` says of each mailbox whose person is no more. Raises DirectoryUnreadable, and DataError for a
+        directory that holds nobody: it may not be the one that these mailboxes belong to."""
+        if not self._directory.people(0, 1):
+            raise DataError("the directory holds nobody, so every mailbox would go: name each by its number instead")
+        after = 0
+        while page := self._store.mailboxes(after, PAGE):
+            for number in page:
+                if self._directory.person(number) is None:
+                    yield self._used(number)
+            after = page[-1]
+            await asyncio.sleep(0)
+
+    async def erase(self, args: Row) -> AsyncIterator[Row]:
+        """Takes away mailboxes whose person is no more: the messages BITE by BITE, a commit and a row each (from
+        ``before`` to ``removed`` of ``messages``), then the mailbox, and a row with ``erased``. Broken off, by
+        whatever, it leaves a mailbox with fewer messages. One that is refused is a row with ``error`` and ``exit``, and
+        the others go. Raises DirectoryUnreadable when nobody can tell who exists."""
+        for name in _args(args, _Several).mailboxes:
+            try:
+                async with aclosing(self._erase(name)) as rows:
+                    async for row in rows:
+                        yield row
+            except (DataError, TemporaryError) as error:
+                yield {"mailbox": name, "error": str(error), "exit": error.exit_code}
+
+    async def _erase(self, address: str) -> AsyncGenerator[Row, None]:
+        mailbox = self.mailbox(address)
+        person = self._directory.person(mailbox)
+        if person is not None:
+            raise DataError(
+                f"mailbox {mailbox} belongs to {person.address}: `mta directory user remove` that person first, or "
+                "empty it with `mta mailbox remove --all`"
+            )
+        told = {"mailbox": str(mailbox)}
+        with closing(self._locked(mailbox, address)) as maildrop:
+            messages = len(maildrop.sizes)
+            for start in range(0, messages, BITE):
+                bite = range(start, min(start + BITE, messages))
+                await _committed(partial(maildrop.remove, bite))
+                yield told | {"before": start, "removed": bite.stop, "messages": messages}
+            await _committed(maildrop.forget)
+        if self._store.mailboxes(mailbox - 1, 1) == [mailbox]:
+            raise TemporaryError(f"{address}: a message came while it was erased; say it again")
+        yield told | {"messages": messages, "octets": sum(maildrop.sizes), "erased": True}
 
 
 def _settle(future: "asyncio.Future[_T]", result: _T) -> None:
     """Whoever asked may have gone."""
     if not future.done():
         future.set_result(result)
+
+
+async def _committed(begin: "Callable[[Callable[[StorageError | None], None]], None]") -> None:
+    """Begins a removal and returns after its commit. Raises StorageError."""
+    done: asyncio.Future[StorageError | None] = asyncio.get_running_loop().create_future()
+    begin(lambda error: _settle(done, error))
+    if (error := await done) is not None:
+        raise error
 
 
 def _args(args: Row, kind: type[_T]) -> _T:

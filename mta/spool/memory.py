@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 import msgspec
 
 from mta.disk.pieces import pieces_of
-from mta.disk.stream import DRAINED
+from mta.disk.stream import MemoryStream
 from mta.errors import StorageError
 from mta.model.message import Message
 from mta.model.spoolid import format_id
@@ -19,32 +19,6 @@ from mta.spool.protocol import Change, ContentStream, Ledger, SpoolFailed, Ticke
 from mta.spool.tables import decode_message, due_bound, encode_message
 
 _CHUNK = 65_280
-
-
-class MemoryStream:
-    """A ``ContentStream`` that is never behind for longer than a turn of the loop."""
-
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self.octets = 0
-        self.backlog = 0
-        self.on_drained: Callable[[], None] | None = None
-        self.content = bytearray()
-        self._loop = loop
-
-    def append(self, data: bytes) -> None:
-        self.content += data
-        self.octets += len(data)
-        self.backlog += len(data)
-        self._loop.call_soon(self._written, len(data))
-
-    def _written(self, octets: int) -> None:
-        before = self.backlog
-        self.backlog -= octets
-        if before >= DRAINED > self.backlog and self.on_drained is not None:
-            self.on_drained()
-
-    def abandon(self) -> None:
-        self.content.clear()
 
 
 class MemorySpool:

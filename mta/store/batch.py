@@ -30,13 +30,14 @@ _LINE_END = b"\r\n"
 class Mailbox:
     """A mailbox's record while a batch changes it."""
 
-    __slots__ = ("last_uid", "messages", "octets")
+    __slots__ = ("forgotten", "last_uid", "messages", "octets")
 
     def __init__(self, record: bytes | None) -> None:
         self.messages: int
         self.octets: int
         self.last_uid: int
         self.messages, self.octets, self.last_uid = (0, 0, 0) if record is None else MAILBOX.unpack(record)
+        self.forgotten = False
 
     def packed(self) -> bytes:
         return MAILBOX.pack(self.messages, self.octets, self.last_uid)
@@ -170,6 +171,11 @@ class StoreBatch:
             self._unrefer(content)
         self.items += len(uids)
 
+    def forget(self, number: int) -> None:
+        """A mailbox that is to go, if it holds nothing at the end of the batch."""
+        self._mailbox(number).forgotten = True
+        self.items += 1
+
     def _unrefer(self, content: int) -> None:
         key = id_key(content)
         body = self._get(key, db=self._files.body)
@@ -198,7 +204,10 @@ class StoreBatch:
                 break
             self._purge.popleft()
         for number, mailbox in self._mailboxes.items():
-            self._put(id_key(number), mailbox.packed(), db=self._files.mailbox)
+            if mailbox.forgotten and not mailbox.messages:
+                self._delete(id_key(number), db=self._files.mailbox)
+            else:
+                self._put(id_key(number), mailbox.packed(), db=self._files.mailbox)
         self._put(BOOKS_KEY, encode_books(self._books), db=self._files.books)
         return bool(self._purge)
 

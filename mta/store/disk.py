@@ -19,7 +19,7 @@ from mta.disk.stream import DiskStream
 from mta.disk.syncthread import SyncThread
 from mta.errors import StorageError
 from mta.store.batch import StoreBatch
-from mta.store.jobs import AbandonJob, DeliveryJob, RemovalJob, RunJob
+from mta.store.jobs import AbandonJob, DeliveryJob, ForgetJob, RemovalJob, RunJob
 from mta.store.protocol import NO_QUOTA, Audit, Delivery, Quota, QuotaExceeded, StoreFailed, StoreFull, Usage
 from mta.store.reading import MailboxView, Reader
 from mta.store.recount import recount
@@ -42,9 +42,15 @@ class DiskMaildrop(MailboxView):
 
     def remove(self, indexes: Sequence[int], done: Callable[[StorageError | None], None]) -> None:
         """See ``Maildrop.remove``."""
-        assert self._removing is None, "a maildrop removes once"
+        assert self._removing is None, "one removal at a time"
         self._removing = done
         self._store.remove(self.mailbox, [self.uids[index] for index in sorted(set(indexes))], self._removed)
+
+    def forget(self, done: Callable[[StorageError | None], None]) -> None:
+        """See ``Maildrop.forget``."""
+        assert self._removing is None, "one removal at a time"
+        self._removing = done
+        self._store.forget(self.mailbox, self._removed)
 
     def _removed(self, error: StorageError | None) -> None:
         assert self._removing is not None
@@ -195,7 +201,13 @@ class DiskStore:
 
     def remove(self, mailbox: int, uids: Sequence[int], done: Callable[[StorageError | None], None]) -> None:
         """For ``DiskMaildrop``, which has the lock."""
-        job = RemovalJob(mailbox, uids, done)
+        self._take_away(RemovalJob(mailbox, uids, done))
+
+    def forget(self, mailbox: int, done: Callable[[StorageError | None], None]) -> None:
+        """For ``DiskMaildrop``, which has the lock."""
+        self._take_away(ForgetJob(mailbox, done))
+
+    def _take_away(self, job: RemovalJob | ForgetJob) -> None:
         if self._closed is None:
             self._commits.add(job)
         else:

@@ -1,4 +1,4 @@
-"""What goes into the store's batches: deliveries, removals, and content that comes in a stream.
+"""What goes into the store's batches: deliveries, removals, mailboxes that go, content that comes in a stream.
 
 Owns: how each of them is written, and whom it tells afterwards. Never does: decide when. Loop thread only.
 """
@@ -63,6 +63,24 @@ class RemovalJob:
         self._at += len(uids)
         batch.remove(self._mailbox, uids)
         return self._at == len(self._uids)
+
+    def settle(self) -> None:
+        self._done(None)
+
+    def refuse(self, error: StorageError) -> None:
+        self._done(error)
+
+
+class ForgetJob:
+    """A mailbox that is to go, if it is empty."""
+
+    def __init__(self, mailbox: int, done: Callable[[StorageError | None], None]) -> None:
+        self._mailbox = mailbox
+        self._done = done
+
+    def write(self, batch: StoreBatch) -> bool:
+        batch.forget(self._mailbox)
+        return True
 
     def settle(self) -> None:
         self._done(None)

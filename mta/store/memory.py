@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 from mta.clock import Clock, SystemClock
-from mta.disk.stream import DRAINED
+from mta.disk.stream import MemoryStream
 from mta.errors import StorageError
 from mta.model.spoolid import COUNTER_BITS, SHARD_BITS, format_id
 from mta.store.protocol import (
@@ -30,32 +30,6 @@ from mta.store.protocol import (
     Usage,
     View,
 )
-
-
-class MemoryStream:
-    """A ``ContentStream`` that is never behind for longer than a turn of the loop."""
-
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self.octets = 0
-        self.backlog = 0
-        self.on_drained: Callable[[], None] | None = None
-        self.content = bytearray()
-        self._loop = loop
-
-    def append(self, data: bytes) -> None:
-        self.content += data
-        self.octets += len(data)
-        self.backlog += len(data)
-        self._loop.call_soon(self._written, len(data))
-
-    def _written(self, octets: int) -> None:
-        before = self.backlog
-        self.backlog -= octets
-        if before >= DRAINED > self.backlog and self.on_drained is not None:
-            self.on_drained()
-
-    def abandon(self) -> None:
-        self.content.clear()
 
 
 class _Item(NamedTuple):
@@ -99,8 +73,14 @@ class MemoryView:
         return self._item(index).octets
 
     def remove(self, indexes: Sequence[int], done: Callable[[StorageError | None], None]) -> None:
-        self._removing = True
         uids = [self.uids[index] for index in indexes]
+        self._store.remove(self._mailbox, uids, self._removal(done))
+
+    def forget(self, done: Callable[[StorageError | None], None]) -> None:
+        self._store.forget(self._mailbox, self._removal(done))
+
+    def _removal(self, done: Callable[[StorageError | None], None]) -> Callable[[StorageError | None], None]:
+        self._removing = True
 
         def removed(error: StorageError | None) -> None:
             self._removing = False
@@ -108,7 +88,7 @@ class MemoryView:
                 self._store.locked.discard(self._mailbox)
             done(error)
 
-        self._store.remove(self._mailbox, uids, removed)
+        return removed
 
     def close(self) -> None:
         if not self._closed:
@@ -203,6 +183,17 @@ class MemoryStore:
             done(self._closed)
 
         self._add(remove)
+
+    def forget(self, mailbox: int, done: Callable[[StorageError | None], None]) -> None:
+        """For ``MemoryView``."""
+
+        def forget() -> None:
+            if self._closed is None and not self.items.get(mailbox):
+                self.items.pop(mailbox, None)
+                self._last.pop(mailbox, None)
+            done(self._closed)
+
+        self._add(forget)
 
     def _add(self, work: Callable[[], None]) -> None:
         if not self._waiting:

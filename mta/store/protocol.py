@@ -145,7 +145,11 @@ class Maildrop(View, Protocol):
     """A mailbox as one POP3 session sees it: a view, exclusively locked."""
 
     def remove(self, indexes: Sequence[int], done: Callable[[StorageError | None], None]) -> None:
-        """All of them or none, in one transaction; ``done`` after its commit. Once only."""
+        """All of them or none, in one transaction; ``done`` after its commit. One at a time."""
+
+    def forget(self, done: Callable[[StorageError | None], None]) -> None:
+        """Takes the mailbox itself away, with the uids it remembers, unless it holds messages at the commit: then it
+        stays as it is. For a mailbox whose person is no more. ``done`` as with ``remove``, and one at a time."""
 
     def close(self) -> None:
         """Lets the lock go. Idempotent; also while a removal is under way, which then still takes place, and the lock
@@ -182,7 +186,7 @@ class Store(Protocol):
         """Raises StorageError."""
 
     def mailboxes(self, after: int, limit: int) -> list[int]:
-        """Up to ``limit`` ids above ``after`` of mailboxes that have ever got mail, in order."""
+        """Up to ``limit`` ids above ``after`` of mailboxes that have ever got mail and were not forgotten, in order."""
 
     def totals(self) -> Usage:
         """Over all mailboxes. Constant time."""

@@ -5,7 +5,8 @@ Owns: how a key or value looks on disk, and the handles. Never does: transaction
 ``content``     content number (8) + piece number (4), big-endian → up to PIECE octets, see ``mta.disk.pieces``
 ``body``        content number → octets (8) + references (4): in how many mailboxes it is
 ``item``        mailbox (8) + uid (8) → content number (8), size as sent (8), arrival in ms (8), then the head's octets
-``mailbox``     mailbox → messages (8), octets as sent (8), last uid (8); it stays when all its mail has gone
+``mailbox``     mailbox → messages (8), octets as sent (8), last uid (8); it stays when all its mail has gone,
+                until its person has gone too and an operator erases it
 ``books``       ``BOOKS_KEY`` → msgpack of ``Books``
 ``incomplete``  content number → nothing: content that no body refers to; purged in passing
 

@@ -3,7 +3,13 @@
 The long version: ``python3 -m tests.crash.store --kills 100 --cuts 20``.
 """
 
+import asyncio
+import itertools
+import json
+import os
 import random
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -12,7 +18,10 @@ from mta.errors import StorageError
 from mta.store.disk import DiskStore
 from mta.store.protocol import Copy, StoreFailed
 from mta.store.stopped import open_stopped
-from tests.crash.store import Promises, Victim, cut_once, kill_once
+from mta.store.tables import store_directory
+from tests.crash.store import ROOT, Promises, Victim, cut_once, kill_once
+from tests.crash.store_eraser import BITE, MESSAGES, OTHER
+from tests.harness.directory import make_directory
 from tests.harness.powercut import needs_power_cut, power_cut_disk
 from tests.harness.storing import HEAD, SMALL, deliver, sent
 
@@ -99,6 +108,41 @@ async def test_a_disk_that_fills_up_behind_our_back_fails_the_commit_and_loses_n
         again.start(failures.append)
         await deliver(again, 1)
         await again.stop()
+
+
+def test_an_erasure_that_is_killed_keeps_the_books_and_is_said_again(tmp_path: Path) -> None:
+    make_directory(tmp_path, ["mark@minasi.example"]).close()
+    chance = random.Random(77)
+    left = MESSAGES
+    for life in range(6):
+        removed = erased_until_killed(tmp_path, chance.randrange(4, 9) if life else 1)
+        with open_stopped(store_directory(tmp_path)) as store:
+            audit = asyncio.run(store.audit())
+            assert audit.findings == []
+            there = store.usage(77).messages
+            assert left - there >= removed, "what was said to be gone is gone"
+            assert (left - there) % BITE == 0, "and of each bite all or nothing"
+            assert store.usage(OTHER).messages == audit.bodies == MESSAGES
+        left = there
+    assert 0 < left < MESSAGES, "each was broken off"
+    assert erased_until_killed(tmp_path, None) == left
+    with open_stopped(store_directory(tmp_path)) as store:
+        assert store.mailboxes(0, 10) == [OTHER]
+        assert asyncio.run(store.audit()).drift == 0
+
+
+def erased_until_killed(data: Path, lines: int | None) -> int:
+    """Messages that were said to be removed in one life; None: up to its end."""
+    argv = [sys.executable, "-m", "tests.crash.store_eraser", str(data), "77"]
+    with subprocess.Popen(argv, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)}, stdout=subprocess.PIPE) as life:
+        assert life.stdout is not None
+        heard = list(itertools.islice(life.stdout, lines))
+        if lines is not None:
+            life.kill()
+        heard += life.stdout.readlines()
+    rows = [json.loads(line) for line in heard if line.startswith(b"{") and line.endswith(b"}\n")]
+    assert [row for row in rows if "error" in row] == []
+    return max((row["removed"] for row in rows if "removed" in row), default=0)
 
 
 def fill_up(path: Path) -> None:

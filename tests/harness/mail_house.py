@@ -88,12 +88,6 @@ class MailHouse(MtaServer):
                 self.add_person(address, password)
         return self
 
-    def add_person(self, address: str, password: str, *options: str) -> None:
-        done = self.mta(
-            "directory", "user", "add", address, "--password-stdin", *options, stdin=f"{password}\n".encode()
-        )
-        assert done.returncode == 0, done.stderr
-
     # Where it answers.
 
     def ports(self, protocol: str) -> list[int]:

@@ -18,6 +18,7 @@ from typing import NamedTuple, Protocol
 
 import pytest
 
+from bench.exim import configure
 from bench.peers import START_LIMIT, Postfix
 from bench.process import Child, await_listener
 from tests.harness.certificates import Certificate, make_certificate
@@ -127,47 +128,16 @@ class _Postfix:
         return not _files(*(self._spool / name for name in ("maildrop", "incoming", "active", "deferred")))
 
 
-_EXIM = """\
-primary_hostname = peer.test
-exim_user = {user}
-exim_group = {group}
+_EXIM_MAIN = """\
 exim_path = {program}
-spool_directory = {directory}/spool
-log_file_path = {directory}/log/%slog
-pid_file_path = {directory}/exim.pid
-local_interfaces = 127.0.0.1
-daemon_smtp_ports = {port}
-disable_ipv6 = true
 tls_advertise_hosts = *
 tls_certificate = {directory}/exim.pem
 tls_privatekey = {directory}/exim.key
-host_lookup =
-rfc1413_query_timeout = 0s
-keep_environment =
-never_users =
-deliver_drop_privilege = true
-acl_smtp_rcpt = accept
-acl_smtp_data = accept
-smtp_enforce_sync = false
 message_size_limit = {size}
-begin acl
-begin routers
-to_sink:
-  driver = manualroute
-  domains = *
-  transport = sink
-  route_list = * 127.0.0.1
-  self = send
-begin transports
-sink:
-  driver = smtp
-  port = {sink}
-  allow_localhost = true
+"""
+_EXIM_TRANSPORT = """\
   hosts_avoid_tls = *
-  hosts_try_fastopen =
   message_linelength_limit = 1000000
-begin retry
-* * F,1h,1s
 """
 
 
@@ -210,10 +180,10 @@ class _Exim(_Namespaced):
         for source, name in zip(self._certificate, ("exim.pem", "exim.key"), strict=True):
             shutil.copy(source, self._directory / name)
             os.chown(self._directory / name, user, user)
-        text = _EXIM.format(
-            user=user, group=user, program=program, directory=self._directory, port=port,
-            size=MESSAGE_SIZE, sink=self._sink_port,
-        )  # fmt: skip
+        main = _EXIM_MAIN.format(program=program, directory=self._directory, size=MESSAGE_SIZE)
+        text = configure(
+            self._directory, user, user, port, self._sink_port, main=main, transport=_EXIM_TRANSPORT, retry="1s"
+        )
         (self._directory / "configure").write_text(text)
         return self._start(port, str(program), "-C", str(self._directory / "configure"), "-bdf", "-q1s")
 

@@ -1,5 +1,7 @@
 """Three servers, one after the other: ``mta trace`` joins their event logs into the way of one message."""
 
+import re
+
 import pytest
 
 from tests.harness.mta_server import MtaServer
@@ -89,3 +91,5 @@ def test_a_list_s_copy_is_part_of_the_way_of_the_message_to_the_list(mta) -> Non
     told = server.mta("trace", rows[-1]["id"]).stdout
     assert f"{rows[-1]['id']}  in the mailbox of <ann@minasi.example>" in told
     assert queue_id in told
+    told = server.mta("trace", queue_id).stdout
+    assert re.search(rf" delivered <ann@minasi\.example> by {server.data}/lmtp\.sock LMTP, after ", told), told

@@ -146,6 +146,22 @@ def test_the_drain_ends_the_workers_before_the_store_and_the_directory(start: St
     assert attendant.wait() == 0
 
 
+def test_nothing_of_its_sockets_is_left_after_a_stop_or_a_start_that_fails(start: Start) -> None:
+    attendant = start(workers=1)
+    attendant.await_line("^mta: ready$")
+    assert sorted(path.name for path in attendant.data.glob("*.sock")) == ["admin.sock", "lmtp.sock"]
+    attendant.signal(signal.SIGTERM)
+    assert attendant.wait() == 0
+    assert list(attendant.data.glob("*.sock")) == []
+    done = mta(attendant, "status")
+    assert (done.returncode, "start it with `mta run`" in done.stderr) == (69, True)
+    with attendant.config.open("a") as config:
+        config.write('[[hook]]\nmodule = "nowhere:Policy"\n')
+    done = mta(attendant, "run")
+    assert (done.returncode, "nowhere" in done.stderr) == (78, True), done.stderr
+    assert list(attendant.data.glob("*.sock")) == [], "nor of a start that fails when they are bound"
+
+
 def test_a_stopped_store_has_its_clients_told_and_its_socket_as_well(start: Start) -> None:
     attendant = start(workers=1)
     attendant.await_line("^mta: ready$")

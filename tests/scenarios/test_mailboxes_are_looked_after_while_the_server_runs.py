@@ -130,6 +130,25 @@ def test_lmtp_from_outside_by_tcp_and_by_a_unix_socket(server: MtaServer, tmp_pa
         assert internal.recv(100).startswith(b"220 hermes.example LMTP")
 
 
+def test_the_mailbox_of_somebody_who_was_removed_is_erased(server: MtaServer) -> None:
+    send(server, MARK, SHEILA)
+    wait_until(lambda: listed(server) and listed(server, SHEILA), "the letter is in both mailboxes")
+    number = next(row["mailbox"] for row in server.rows("mailbox", "usage") if row["address"] == MARK)
+    refused = server.mta("mailbox", "erase", number)
+    assert (refused.returncode, f"belongs to {MARK}" in refused.stderr) == (65, True)
+    client = pop3(server)
+    assert server.mta("directory", "user", "remove", MARK).returncode == 0
+    locked = server.mta("mailbox", "erase", "--orphans", "--yes")
+    assert (locked.returncode, "POP3 session" in locked.stderr) == (75, True), locked
+    assert b"\r\n".join(client.retr(1)[1]).endswith(LETTER[:-2])
+    client.quit()
+    (row,) = server.rows("mailbox", "erase", "--orphans", "--yes")
+    assert (row["mailbox"], row["messages"], row["erased"]) == (number, 1, True)
+    assert [row["address"] for row in server.rows("mailbox", "usage")] == [SHEILA]
+    assert len(listed(server, SHEILA)) == 1
+    assert server.mta("mailbox", "audit").returncode == 0
+
+
 def test_a_store_that_is_killed_comes_back_with_everything(server: MtaServer) -> None:
     send(server, MARK)
     wait_until(lambda: listed(server), "the letter is there")

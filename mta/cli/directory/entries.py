@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from mta.cli.options import config_option, json_option, read_config
+from mta.cli.options import config_option, json_option, limit_option, read_config
 
 Row = dict[str, Any]
 
@@ -18,6 +18,27 @@ def _say(verb: str, args: Row, as_json: bool, form: str = "groups") -> int:
     from mta.cli.directory.source import source_of
 
     return shown.say(source_of(read_config()).ask(verb, args), as_json, getattr(shown, form))
+
+
+def _about_one(group: click.Group, kind: str, verb: str, summary: str) -> None:
+    """A command that takes nothing but a name."""
+    example = f"mta directory {kind} {verb} {'info' if kind == 'alias' else 'all'}@minasi.example"
+
+    @group.command(verb, help=f"{summary}\n\n\b\n{example}", short_help=summary)
+    @click.argument("name", metavar=kind.upper())
+    @config_option
+    @json_option
+    def about_one(name: str, as_json: bool) -> None:
+        _say(f"{kind}.{verb}", {"address": name}, as_json)
+
+
+def _listing(group: click.Group, kind: str, several: str, summary: str) -> None:
+    @group.command("list", help=f"{summary}\n\n\b\nmta directory {kind} list", short_help=summary)
+    @limit_option(several)
+    @config_option
+    @json_option
+    def listing(limit: int, as_json: bool) -> None:
+        _say(f"{kind}.list", {"limit": limit}, as_json)
 
 
 @click.group("alias")
@@ -59,43 +80,9 @@ def alias_set(name: str, targets: tuple[str, ...], as_json: bool) -> None:
     _say("alias.set", {"alias": name, "targets": targets}, as_json)
 
 
-@alias.command("show")
-@click.argument("name", metavar="ALIAS")
-@config_option
-@json_option
-def alias_show(name: str, as_json: bool) -> None:
-    """Show where an alias leads.
-
-    \b
-    mta directory alias show info@minasi.example
-    """
-    _say("alias.show", {"address": name}, as_json)
-
-
-@alias.command("list")
-@click.option("--limit", default=0, type=click.IntRange(min=0), help="At most so many aliases (0: all).")
-@config_option
-@json_option
-def alias_list(limit: int, as_json: bool) -> None:
-    """List aliases in order of address.
-
-    \b
-    mta directory alias list
-    """
-    _say("alias.list", {"limit": limit}, as_json)
-
-
-@alias.command("remove")
-@click.argument("name", metavar="ALIAS")
-@config_option
-@json_option
-def alias_remove(name: str, as_json: bool) -> None:
-    """Remove an alias.
-
-    \b
-    mta directory alias remove info@minasi.example
-    """
-    _say("alias.remove", {"address": name}, as_json)
+_about_one(alias, "alias", "show", "Show where an alias leads.")
+_listing(alias, "alias", "aliases", "List aliases in order of address.")
+_about_one(alias, "alias", "remove", "Remove an alias.")
 
 
 @click.group("list")
@@ -124,32 +111,6 @@ def list_add(name: str, members: tuple[str, ...], owner: str, as_json: bool) -> 
     _say("list.add", {"address": name, "members": members, "owner": owner}, as_json)
 
 
-@lists.command("show")
-@click.argument("name", metavar="LIST")
-@config_option
-@json_option
-def list_show(name: str, as_json: bool) -> None:
-    """Show the members and the owner of a list.
-
-    \b
-    mta directory list show all@minasi.example
-    """
-    _say("list.show", {"address": name}, as_json)
-
-
-@lists.command("list")
-@click.option("--limit", default=0, type=click.IntRange(min=0), help="At most so many lists (0: all).")
-@config_option
-@json_option
-def list_list(limit: int, as_json: bool) -> None:
-    """List all lists in order of address.
-
-    \b
-    mta directory list list
-    """
-    _say("list.list", {"limit": limit}, as_json)
-
-
 @lists.command("owner")
 @click.argument("name", metavar="LIST")
 @click.argument("owner", metavar="[ADDRESS]", default="")
@@ -162,19 +123,6 @@ def list_owner(name: str, owner: str, as_json: bool) -> None:
     mta directory list owner all@minasi.example ann@minasi.example
     """
     _say("list.owner", {"address": name, "owner": owner}, as_json)
-
-
-@lists.command("remove")
-@click.argument("name", metavar="LIST")
-@config_option
-@json_option
-def list_remove(name: str, as_json: bool) -> None:
-    """Remove a list; its members stay who they are.
-
-    \b
-    mta directory list remove all@minasi.example
-    """
-    _say("list.remove", {"address": name}, as_json)
 
 
 @lists.command("members")
@@ -191,6 +139,11 @@ def list_members(action: str, name: str, members: tuple[str, ...], as_json: bool
     mta directory list members remove all@minasi.example mark@minasi.example
     """
     _say(f"list.members.{action}", {"address": name, "members": members}, as_json)
+
+
+_about_one(lists, "list", "show", "Show the members and the owner of a list.")
+_listing(lists, "list", "lists", "List all lists in order of address.")
+_about_one(lists, "list", "remove", "Remove a list; its members stay who they are.")
 
 
 @click.command("search")

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 import click
 
-from mta.cli.options import config_option, json_option, read_config
+from mta.cli.options import config_option, json_option, limit_option, read_config
 from mta.errors import UsageError
 
 Row = dict[str, Any]
@@ -82,7 +82,7 @@ def add(address: str, password_stdin: bool, ask_password: bool, as_json: bool, *
 
 
 @group.command("list")
-@click.option("--limit", default=0, type=click.IntRange(min=0), help="At most so many people (0: all).")
+@limit_option("people")
 @config_option
 @json_option
 def list_(limit: int, as_json: bool) -> None:
@@ -138,7 +138,8 @@ def set_(user: str, address: str | None, no_further: bool, as_json: bool, **abou
 def remove(user: str, as_json: bool) -> None:
     """Remove a person. The mailbox is kept, and its id is never given to anybody else.
 
-    Aliases and lists that name the person stay; `mta directory check` finds them.
+    Aliases and lists that name the person stay; `mta directory check` finds them. `mta mailbox erase` takes the mailbox
+    away.
 
     \b
     mta directory user remove mark@minasi.example

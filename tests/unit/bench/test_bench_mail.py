@@ -1,6 +1,7 @@
 """The comparisons of servers with mailboxes: what is counted, and the POP3 probe against a scripted server."""
 
 import array
+import poplib
 import socket
 import threading
 import time
@@ -11,12 +12,14 @@ import pytest
 
 from bench import probe_pop3
 from bench.figures import Figures, Results, as_record, verdicts
+from bench.floor import Floor
 from bench.local import host_kind
+from bench.mailcommands import _present
 from bench.mailhosts import Deliveries, DovecotMail, HermesMail, PostfixDovecot, people
-from bench.plan import DOVECOT, FETCH_BARS, FETCH_CELLS, LOCAL_BARS, FetchCell, LocalCell
+from bench.plan import DOVECOT, FETCH_BARS, FETCH_CELLS, LOCAL_BARS, POP3_PEERS, FetchCell, LocalCell
 from bench.pop3 import Client, fetch_kind, summed
 from bench.table import POP3, render
-from mta.errors import UsageError
+from mta.errors import UnavailableError, UsageError
 
 MESSAGES = [b"Subject: a\r\n\r\nx\r\n", b"Subject: b\r\n\r\n", b"Subject: c\r\n\r\n" + b"y" * 9000 + b"\r\n"]
 
@@ -39,8 +42,8 @@ def test_a_peer_that_is_none_is_a_usage_error(name: str) -> None:
 
 def test_peers_have_their_kinds() -> None:
     assert [host_kind(name) for name in ("hermes-2", "postfix")] == [HermesMail, PostfixDovecot]
-    assert [fetch_kind(name) for name in ("hermes-1", "dovecot", "dovecot-mdbox")] == [
-        HermesMail, DovecotMail, DovecotMail,
+    assert [fetch_kind(name) for name in ("hermes-1", "dovecot", "dovecot-mdbox", "floor")] == [
+        HermesMail, DovecotMail, DovecotMail, Floor,
     ]  # fmt: skip
 
 
@@ -174,6 +177,90 @@ def test_the_probe_says_why_it_was_not_let_in(
 ) -> None:
     assert probe(script().port, "lockstep", tmp_path / "file", password="wrong") == 1
     assert capsys.readouterr().err == "me: -ERR wrong\n"
+
+
+# The floor: no server.
+
+
+@pytest.fixture
+def floor(tmp_path: Path):
+    """``floor(messages, size)``: running."""
+    running: list[Floor] = []
+
+    def start(messages: int, size: int) -> Floor:
+        running.append(Floor("floor", tmp_path, people(1), messages, size))
+        running[-1].start()
+        return running[-1]
+
+    yield start
+    for one in running:
+        one.stop()
+
+
+@pytest.mark.parametrize("manner", ["lockstep", "pipelined"])
+@pytest.mark.parametrize("size", [2, 81, 82, 83, 4096, 400_000])
+def test_the_floor_gives_every_retr_an_answer_of_the_size(
+    floor: Callable[..., Floor], tmp_path: Path, manner: str, size: int
+) -> None:
+    assert probe(floor(250, size).pop3_port, manner, tmp_path / "file", rounds=2) == 0
+    _, _, messages, octets, *_ = array.array("q", (tmp_path / "file").read_bytes())
+    assert (messages, octets) == (500, 500 * size)
+
+
+def test_the_floor_speaks_pop3_to_another_client_and_to_several(floor: Callable[..., Floor]) -> None:
+    port = floor(3, 200).pop3_port
+    one, other = (poplib.POP3("127.0.0.1", port, timeout=20) for _ in range(2))
+    for client in (one, other):
+        client.user("anybody")
+        client.pass_("anything")
+        assert client.stat() == (3, 600)
+        assert client.list()[1] == [b"1 200", b"2 200", b"3 200"]
+        assert [line.split()[0] for line in client.uidl()[1]] == [b"1", b"2", b"3"]
+        assert len(set(client.uidl()[1])) == 3
+    lines = one.retr(2)[1]
+    assert sum(map(len, lines)) + 2 * len(lines) == 200
+    assert all(0 < len(line) <= 80 for line in lines)
+    one.quit()
+    assert other.noop() == b"+OK"
+    other.quit()
+
+
+def test_answers_keep_their_order_whatever_goes_in_one_segment(floor: Callable[..., Floor]) -> None:
+    with socket.create_connection(("127.0.0.1", floor(1, 2).pop3_port), 20) as sock:
+        sock.sendall(b"RETR 1\r\nRETR 1\r\nSTAT\r\nRETR 1\r\nQUIT\r\n")
+        with sock.makefile("rb") as answers:
+            retr = b"+OK\r\n\r\n.\r\n"
+            assert answers.read() == b"+OK\r\n" + retr * 2 + b"+OK 1 2\r\n" + retr + b"+OK\r\n"
+
+
+def test_without_a_compiler_the_floor_is_left_out_or_said_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bench.floor.program", lambda name: None)
+    monkeypatch.setattr("bench.mailcommands.program", lambda name: name)
+    names, absent = _present(None, ("hermes-1", "floor"), fetch_kind)
+    assert names == ["hermes-1"]
+    assert absent["floor"].startswith("left out: no C compiler")
+    with pytest.raises(UnavailableError, match=r"^floor: no C compiler .*$"):
+        _present("floor", (), fetch_kind)
+
+
+def test_what_cannot_be_compiled_is_said_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bench.floor.SOURCE", tmp_path / "pop3_floor.c")
+    (tmp_path / "pop3_floor.c").write_text("this is no C\n\n")
+    with pytest.raises(UnavailableError, match=r"^pop3_floor.c cannot be compiled: [^\n]+$"):
+        Floor("floor", tmp_path, people(1), 1, 200).start()
+
+
+def test_the_floor_is_last_is_in_no_bar_and_is_compared_with_nobody() -> None:
+    assert POP3_PEERS[-1] == "floor"
+    results = Results()
+    results.add(FETCH_CELLS[0], "dovecot", Figures(10, 3000.0, cpu=80.0))
+    results.add(FETCH_CELLS[0], "floor", Figures(10, 90000.0, cpu=5.0, notes=("no server",)))
+    judged = verdicts(results, ["dovecot", "floor"], FETCH_BARS, DOVECOT)
+    assert judged == []
+    text = render({}, results, ["dovecot", "floor"], judged, POP3)
+    (line,) = [line for line in text.splitlines() if "floor" in line]
+    assert line.split() == ["floor", "90,000", "–", "5", "–", "–", "–", "–", "no", "server"]
+    assert "rate_times_dovecot" not in as_record(FETCH_CELLS[0], "floor", results, DOVECOT)
 
 
 def test_people_are_numbered() -> None:

@@ -1,6 +1,7 @@
 """``mta mailbox`` on the files of a stopped server."""
 
 import asyncio
+import io
 import json
 import mailbox
 import os
@@ -59,6 +60,17 @@ class Shell:
             for number, content in enumerate(contents):
                 copy = Copy(self.people[MARK].id, HEAD, arrival=1_795_773_600_123 + number * 1000)
                 await sent(store, [copy], content)
+            await store.stop()
+
+        asyncio.run(work())
+
+    def leave(self, number: int, messages: int) -> None:
+        """A mailbox of somebody who is no more."""
+
+        async def work() -> None:
+            store = open_store(store_directory(self.data))
+            for _ in range(messages):
+                await sent(store, [Copy(number, HEAD)], b"x\r\n")
             await store.stop()
 
         asyncio.run(work())
@@ -227,6 +239,48 @@ def test_a_removal_by_number_or_unique_id(shell: Shell) -> None:
     assert [format_id(uid) for uid, _, _ in shell.held(MARK)] == [uids[1]]
     for wrong in ([], ["1", "--all"]):
         assert shell.run("remove", MARK, *wrong)[0] == os.EX_USAGE
+
+
+def test_mailboxes_of_nobody_are_erased_by_number(shell: Shell) -> None:
+    shell.fill(*CONTENTS[:1])
+    shell.leave(77, 2)
+    shell.leave(78, 1)
+    code, out, err = shell.run("erase", "77", MARK, "79")
+    assert (code, out) == (os.EX_DATAERR, b"erase: 1 mailbox with 2 messages\n")
+    assert [line.split(": ")[0] for line in err.splitlines()] == ["mta"] * 2
+    assert "belongs to mark@minasi.example" in err
+    assert "no mailbox 79" in err
+    code, out, _ = shell.run("erase", "78", "79", "--json")
+    rows = [json.loads(line) for line in out.splitlines()]
+    assert [(row["mailbox"], row.get("erased"), row.get("exit")) for row in rows] == [
+        ("78", True, None), ("79", None, os.EX_DATAERR),
+    ]  # fmt: skip
+    assert [row["address"] for row in shell.rows("usage")] == [MARK]
+    assert shell.run("audit")[0] == 0
+    for wrong in ([], ["77", "--orphans"]):
+        assert shell.run("erase", *wrong)[0] == os.EX_USAGE
+
+
+def test_all_mailboxes_of_nobody_are_erased_once_somebody_agreed(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    shell.fill(*CONTENTS[:1])
+    shell.leave(77, 2)
+    shell.leave(78, 1)
+    code, _, err = shell.run("erase", "--orphans")
+    assert (code, "give --yes" in err, err.count("\n")) == (os.EX_USAGE, True, 1)
+    answers = io.StringIO("n\ny\n")
+    monkeypatch.setattr(sys, "stdin", answers)
+    monkeypatch.setattr(answers, "isatty", lambda: True)
+    code, out, err = shell.run("erase", "--orphans")
+    assert (code, out) == (130, b"")
+    assert "Erase 2 mailboxes with 3 messages" in err
+    assert len(shell.rows("usage")) == 3
+    assert shell.run("erase", "--orphans")[:2] == (0, b"erase: 2 mailboxes with 3 messages\n")
+    assert [row["address"] for row in shell.rows("usage")] == [MARK]
+    assert shell.run("erase", "--orphans")[:2] == (0, b"erase: 0 mailboxes with 0 messages\n"), "nothing to ask about"
+    shell.leave(77, 1)
+    assert shell.rows("erase", "--orphans", "--yes") == [
+        {"mailbox": "77", "messages": 1, "octets": len(HEAD) + 3, "erased": True}
+    ]
 
 
 def test_usage_and_quota(shell: Shell) -> None:

@@ -17,6 +17,7 @@ from mta.directory.tables import directory_path
 from mta.directory.writer import DirectoryWriter
 from mta.disk.environment import DATA_FILE, EnvironmentLocked
 from mta.errors import DataError, StorageError
+from tests.harness.attendant_process import ROOT
 from tests.harness.directory import SMALL, fill_directory, make_directory
 
 MARK = "mark@minasi.example"
@@ -266,6 +267,71 @@ def test_whatever_happens_to_the_files_they_are_unreadable_and_then_good_again(t
     shutil.copy(tmp_path / "copy", path)
     clock.at += 1.0
     assert reader.resolve(MARK).mailbox == 1
+    reader.close()
+
+
+def _begun_to_be_copied_over(path):
+    whole = path.read_bytes()
+    with path.open("wb") as file:  # as cp does it: cut off, then written; here it has come half way
+        file.write(whole[: 2 * 4096])
+
+
+#: Looks up what it is told and says what it found; its clock stands still, so that the look once a second is never due.
+_LOOKER = """
+import sys
+from pathlib import Path
+from mta.directory.protocol import DirectoryUnreadable
+from mta.directory.reader import DirectoryReader
+
+class Stopped:
+    def monotonic(self): return 0.0
+
+reader = DirectoryReader(Path(sys.argv[1]), clock=Stopped())
+for line in sys.stdin:
+    try:
+        print(reader.resolve(line.strip()).mailbox, flush=True)
+    except DirectoryUnreadable:
+        print("unreadable", flush=True)
+"""
+
+
+@pytest.mark.parametrize("harm", [_cut_off, _written_over, _begun_to_be_copied_over])
+def test_a_file_that_is_written_over_kills_nobody_who_looks_up_in_the_same_second(tmp_path, harm):
+    people = [f"p{n}@minasi.example" for n in range(2000)]
+    make_directory(tmp_path, people).close()
+    place = directory_path(tmp_path)
+    with subprocess.Popen(
+        [sys.executable, "-c", _LOOKER, str(place)],
+        cwd=ROOT,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as looker:
+
+        def look_up(address):
+            looker.stdin.write(f"{address}\n")
+            looker.stdin.flush()
+            return looker.stdout.readline().strip()
+
+        assert look_up(people[3]) == "4"
+        harm(place / DATA_FILE)
+        assert [look_up(address) for address in people[1500:1505]] == ["unreadable"] * 5
+        looker.stdin.close()
+        assert looker.wait(20) == 0
+
+
+def test_what_the_writer_commits_is_no_damage_and_is_seen_at_once(tmp_path):
+    make_directory(tmp_path, [MARK]).close()
+    reader = DirectoryReader(directory_path(tmp_path), clock=Seconds())
+    assert reader.resolve(MARK).mailbox == 1
+    commits = (
+        "import sys; from pathlib import Path; from mta.directory.writer import DirectoryWriter\n"
+        "writer = DirectoryWriter(Path(sys.argv[1]), preallocate=0)\n"
+        "for n in range(300): writer.change(lambda c: c.add_person(f'n{n}@minasi.example', display_name='x' * 200))\n"
+        "writer.close()\n"
+    )
+    subprocess.run([sys.executable, "-c", commits, str(directory_path(tmp_path))], cwd=ROOT, check=True)
+    assert reader.resolve("n299@minasi.example").mailbox == 301
     reader.close()
 
 

@@ -1,6 +1,7 @@
 """What an operator may ask about mailboxes, on a live store."""
 
 import asyncio
+import contextlib
 import tempfile
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -10,10 +11,11 @@ import msgspec
 import pytest
 
 from mta.clock import SystemClock
+from mta.directory.protocol import DirectoryUnreadable
 from mta.directory.reader import DirectoryReader
 from mta.errors import DataError, StorageError, TemporaryError, UsageError
 from mta.model.spoolid import format_id
-from mta.services import uploads
+from mta.services import mailboxes, uploads
 from mta.services.mailboxes import MailboxVerbs
 from mta.store.disk import DiskStore
 from mta.store.memory import MemoryStore
@@ -297,6 +299,106 @@ async def test_usage_tells_of_one_or_all(operator: Operator, store: Store) -> No
     }
     everything = await operator.ask("mailbox.usage", address="")
     assert {row["mailbox"]: row["address"] for row in everything} == {str(operator.mark): MARK, "77": ""}
+
+
+@pytest.fixture
+def bites(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mailboxes, "BITE", 10)
+
+
+@pytest.mark.usefixtures("bites")
+async def test_an_erasure_takes_the_mail_bite_by_bite_and_then_the_mailbox(operator: Operator, store: Store) -> None:
+    kept, _ = await deliver(store, operator.mark, 77)
+    for _ in range(24):
+        await deliver(store, 77)
+    octets = store.usage(77).octets
+    commits: list[int] = []
+    store.on_commit = lambda seconds, delivered, removed: commits.append(removed)
+    answered = await operator.ask("mailbox.erase", mailboxes=["77"])
+    assert answered == [
+        {"mailbox": "77", "before": 0, "removed": 10, "messages": 25},
+        {"mailbox": "77", "before": 10, "removed": 20, "messages": 25},
+        {"mailbox": "77", "before": 20, "removed": 25, "messages": 25},
+        {"mailbox": "77", "messages": 25, "octets": octets, "erased": True},
+    ]
+    assert [removed for removed in commits if removed] == [10, 10, 5]
+    assert store.mailboxes(0, 10) == [operator.mark]
+    assert list(store.view(operator.mark).uids) == [kept], "what others share with it stays"
+    await deliver(store, 77)
+    assert store.usage(77).messages == 1, "mail that was on its way makes it again"
+
+
+async def test_an_erasure_refuses_who_exists_who_is_read_and_what_is_not_there(
+    operator: Operator, store: Store
+) -> None:
+    await deliver(store, operator.mark, 77, 78)
+    session = store.maildrop(77)
+    assert session is not None
+    answered = await operator.ask("mailbox.erase", mailboxes=[MARK, str(operator.mark), "5", "x@y", "77", "78"])
+    assert [(row.get("exit"), row.get("erased")) for row in answered if "removed" not in row] == [
+        (65, None), (65, None), (65, None), (65, None), (75, None), (None, True),
+    ]  # fmt: skip
+    assert "belongs to mark@minasi.example: `mta directory user remove`" in answered[1]["error"]
+    assert "no mailbox 5" in answered[2]["error"]
+    assert "POP3 session" in answered[4]["error"]
+    assert store.mailboxes(0, 10) == sorted([operator.mark, 77])
+    session.close()
+    assert (await operator.ask("mailbox.erase", mailboxes=["77"]))[-1]["erased"]
+
+
+async def test_a_message_that_comes_during_an_erasure_is_kept_and_said(operator: Operator, store: Store) -> None:
+    await deliver(store, 77)
+    rows = operator.verbs.answer("mailbox.erase", {"mailboxes": ["77"]})
+    assert (await anext(rows))["removed"] == 1
+    await deliver(store, 77)
+    answered = [row async for row in rows]
+    assert [row["exit"] for row in answered] == [75]
+    assert "a message came" in answered[0]["error"]
+    assert store.usage(77).messages == 1
+    assert (await operator.ask("mailbox.erase", mailboxes=["77"]))[-1]["erased"]
+
+
+@pytest.mark.usefixtures("bites")
+async def test_an_erasure_that_is_broken_off_leaves_the_rest_and_no_lock(operator: Operator, store: Store) -> None:
+    for _ in range(25):
+        await deliver(store, 77)
+    async with contextlib.aclosing(operator.verbs.answer("mailbox.erase", {"mailboxes": ["77"]})) as rows:
+        await anext(rows)
+        assert store.maildrop(77) is None, "no session comes in between"
+    assert store.usage(77).messages == 15
+    assert (await operator.ask("mailbox.erase", mailboxes=["77"]))[-1]["messages"] == 15
+
+
+async def test_orphans_are_the_mailboxes_whose_person_is_no_more(operator: Operator, store: Store) -> None:
+    assert await operator.ask("mailbox.orphans") == []
+    await deliver(store, operator.mark, 77, 78)
+    assert [(row["mailbox"], row["messages"]) for row in await operator.ask("mailbox.orphans")] == [
+        ("77", 1), ("78", 1),
+    ]  # fmt: skip
+
+
+async def test_without_people_or_a_directory_nothing_is_an_orphan(store: Store, tmp_path: Path) -> None:
+    await deliver(store, 77)
+    (tmp_path / "nobody").mkdir()
+    reader = make_directory(tmp_path / "nobody", [])
+    verbs = MailboxVerbs(store, reader, SystemClock(), message_size=SIZE)
+    with contextlib.closing(reader), pytest.raises(DataError, match="holds nobody"):
+        await anext(verbs.answer("mailbox.orphans", {}))
+    missing = DirectoryReader(tmp_path / "missing")
+    verbs = MailboxVerbs(store, missing, SystemClock(), message_size=SIZE)
+    for verb, args in (("mailbox.orphans", {}), ("mailbox.erase", {"mailboxes": ["77"]})):
+        with pytest.raises(DirectoryUnreadable):
+            await anext(verbs.answer(verb, args))
+    assert store.usage(77).messages == 1
+
+
+async def test_an_erasure_that_fails_is_an_error(people: DirectoryReader) -> None:
+    store = MemoryStore()
+    store.start(lambda failure: None)
+    await deliver(store, 77)
+    store.fail()
+    with pytest.raises(StorageError, match="commit failed"):
+        await Operator(store, people).ask("mailbox.erase", mailboxes=["77"])
 
 
 async def test_the_audit_is_a_row(operator: Operator, store: Store) -> None:

@@ -12,7 +12,7 @@ from mta.errors import StorageError
 from mta.model.spoolid import COUNTER_BITS, SHARD_BITS, format_id
 from mta.store.disk import DiskStore
 from mta.store.memory import MemoryStore
-from mta.store.protocol import BEGINNING, CHUNK, Copy, Gone, Quota, QuotaExceeded, Store, StoreFailed, Usage
+from mta.store.protocol import BEGINNING, CHUNK, Copy, Gone, Maildrop, Quota, QuotaExceeded, Store, StoreFailed, Usage
 from tests.harness.storing import (
     HEAD,
     MESSAGE,
@@ -247,6 +247,36 @@ async def test_the_lock_stays_until_a_removal_that_outlives_its_session_is_commi
     again = store.maildrop(1)
     assert again is not None
     assert len(again.sizes) == 0
+
+
+def forgetting(maildrop: Maildrop) -> "asyncio.Future[StorageError | None]":
+    future = asyncio.get_running_loop().create_future()
+    maildrop.forget(future.set_result)
+    return future
+
+
+async def test_a_mailbox_is_forgotten_when_it_is_empty_and_only_then(store: Store) -> None:
+    await deliver(store, 1, 2)
+    maildrop = store.maildrop(1)
+    assert maildrop is not None
+    assert await forgetting(maildrop) is None
+    assert store.mailboxes(0, 10) == [1, 2], "it holds a message"
+    assert await removing(maildrop, [0]) is None
+    assert store.mailboxes(0, 10) == [1, 2], "it is only empty"
+    gone, arrived = forgetting(maildrop), sent(store, [Copy(1, HEAD)], MESSAGE)
+    assert await gone is None
+    await arrived
+    assert store.usage(1).messages == 1, "what comes in the same commit stays"
+    maildrop.close()
+    maildrop = store.maildrop(1)
+    assert maildrop is not None
+    assert await removing(maildrop, [0]) is None
+    forgotten = forgetting(maildrop)
+    maildrop.close()
+    assert store.maildrop(1) is None, "the lock goes with the commit"
+    assert await forgotten is None
+    assert store.mailboxes(0, 10) == [2]
+    assert store.maildrop(1) is not None
 
 
 async def test_a_view_says_gone_when_somebody_removed_it(store: Store) -> None:
