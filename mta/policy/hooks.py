@@ -13,7 +13,8 @@ The answers:
 * ``Discard``: the client hears 250, and nothing follows: for a recipient at ``rcpt``, for the message at ``mail`` and
   ``content``.
 * ``Redirect``: another recipient, at ``rcpt`` in place of this one, at ``content`` in place of all. It is routed as any
-  other address and not asked about again.
+  other address and not asked about again. What the sender wanted to be told (RFC 3461) goes with it, as to whoever is
+  behind an alias: NOTIFY, and the address the client named as ORCPT; in place of several, the NOTIFY of all of them.
 
 What a hook raises, an answer that is not for its stage, and a time-out are ``451 4.3.0`` for the client and a line in
 the log. ``queued``, ``delivered`` and ``failed`` are told, not asked: what they return or raise changes nothing.

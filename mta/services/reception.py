@@ -15,6 +15,7 @@ from mta.clock import Clock
 from mta.errors import StorageError
 from mta.log import Event, EventLog, PeerAddress, Response
 from mta.metrics.layout import ACCEPTED_IN, CONNECTIONS_IN, OCTETS_IN, RECEIVED, REJECTED
+from mta.model.forwarding import stand_in
 from mta.model.message import Message, Recipient
 from mta.model.received import protocol_name, received_field
 from mta.model.spoolid import IdSource, format_id
@@ -298,7 +299,7 @@ class ReceptionSession:
                 return verdict
         recipient = Recipient(forward_path, domain)
         if parameters is not None:
-            recipient.notify, recipient.orcpt = parameters.notify or None, parameters.orcpt or None
+            _note(recipient, parameters)
         self._recipients.append(recipient)
         return None
 
@@ -308,10 +309,16 @@ class ReceptionSession:
     def recipients(self) -> tuple[str, ...]:
         return tuple(recipient.forward_path for recipient in self._recipients)
 
-    def redirect(self, address: str, *, all_of_them: bool) -> None:
-        """Takes a recipient that nobody asked for, in place of all others or beside them."""
-        recipient = Recipient(address, address.rpartition("@")[2].lower())
-        self._recipients = [recipient] if all_of_them else [*self._recipients, recipient]
+    def redirect(self, address: str, forward_path: str, domain: str, parameters: RcptParameters | None) -> None:
+        """Takes another recipient in place of the one that the client asked for."""
+        asked_for = Recipient(forward_path, domain)
+        if parameters is not None:
+            _note(asked_for, parameters)
+        self._recipients.append(stand_in(address, [asked_for]))
+
+    def redirect_all(self, address: str) -> None:
+        """Takes another recipient in place of all."""
+        self._recipients = [stand_in(address, self._recipients)]
 
     def on_data(self) -> bytes | _Pending | None:
         return None
@@ -552,6 +559,11 @@ class ReceptionSession:
 
 
 Make = Callable[[Reception, ServerConnection, str, Access], ReceptionSession]
+
+
+def _note(recipient: Recipient, parameters: RcptParameters) -> None:
+    """What the client asked about him."""
+    recipient.notify, recipient.orcpt = parameters.notify or None, parameters.orcpt or None
 
 
 def held_until(parameters: MailParameters, now: int) -> int:

@@ -47,7 +47,8 @@ class Host(Protocol):
     def label(self) -> str: ...
     @property
     def recipients(self) -> tuple[str, ...]: ...
-    def redirect(self, address: str, *, all_of_them: bool) -> None: ...
+    def redirect(self, address: str, forward_path: str, domain: str, parameters: Any) -> None: ...
+    def redirect_all(self, address: str) -> None: ...
     def on_reset(self) -> None: ...
     def on_error(self, exception: BaseException) -> None: ...
 
@@ -234,7 +235,7 @@ class Visitor:
             return PENDING
         refusal = self._refusal(said, "RCPT", self._mail.sender, forward_path)
         if isinstance(said.decision, Redirect):
-            self._host.redirect(said.decision.recipient, all_of_them=False)
+            self._host.redirect(said.decision.recipient, *arguments)
         return TAKEN if isinstance(said.decision, Redirect | Discard) else refusal
 
     def _stranger(self, forward_path: str, arguments: tuple[Any, ...]) -> Verdict:
@@ -272,7 +273,7 @@ class Visitor:
         if isinstance(said.decision, Discard):
             return self._discard(said.name)
         if isinstance(said.decision, Redirect):
-            host.redirect(said.decision.recipient, all_of_them=True)
+            host.redirect_all(said.decision.recipient)
         refusal = self._refusal(said, "DATA", self._mail.sender)
         if refusal is not None:
             host.on_reset()

@@ -275,6 +275,41 @@ async def test_a_message_is_redirected_even_where_the_client_might_not_relay(mak
     assert (recipient.forward_path, recipient.domain) == ("trap@elsewhere.example", "elsewhere.example")
 
 
+@pytest.mark.parametrize("kind", [Scripted, Slow])
+@pytest.mark.parametrize("stage", ["rcpt", "content"])
+async def test_what_the_sender_wants_to_be_told_goes_with_a_redirected_message(make, kind, stage):
+    policy = kind(**{stage: Redirect("trap@elsewhere.example")})
+    site = make(policy)
+    connection, transport = site.stranger()
+    policy.__dict__.get("release", asyncio.Event()).set()
+    asked = b" NOTIFY=SUCCESS,DELAY ORCPT=rfc822;robert@ours.example\r\n"
+    connection.data_received(
+        HELLO
+        + MAIL.replace(b"\r\n", b" RET=HDRS ENVID=QQ314\r\n")
+        + RCPT.replace(b"\r\n", asked)
+        + b"DATA\r\n"
+        + CONTENT
+        + b".\r\n"
+    )
+    await turns(20)
+    assert replies(transport)[-1].endswith("queued")
+    [entry] = site.deliverer.entries
+    assert (entry.message.ret, entry.message.envid) == ("HDRS", "QQ314")
+    [recipient] = entry.message.recipients
+    assert recipient.forward_path == "trap@elsewhere.example"
+    assert (recipient.notify, recipient.orcpt) == ("SUCCESS,DELAY", "rfc822;robert@ours.example")
+
+
+async def test_in_place_of_all_whatever_was_asked_about_any_is_told(make):
+    site = make(Scripted(content=Redirect("trap@elsewhere.example")))
+    connection, _ = site.stranger()
+    first, second = RCPT.replace(b"\r\n", b" NOTIFY=SUCCESS\r\n"), RCPT.replace(b"bob", b"joe")
+    connection.data_received(HELLO + MAIL + first + second + b"DATA\r\n" + CONTENT + b".\r\n")
+    await turns(12)
+    [recipient] = site.deliverer.entries[0].message.recipients
+    assert (recipient.notify, recipient.orcpt) == ("SUCCESS,FAILURE,DELAY", None)
+
+
 async def test_content_above_the_limit_comes_without_octets_and_can_still_be_refused(make):
     policy = Scripted(content=Reject(554, "5.7.1", "too dull"))
     site = make(policy)
