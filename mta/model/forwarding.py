@@ -1,6 +1,6 @@
 """What goes on of what the sender asked to be told, when an address gives way to another (RFC 3461 §5.2.7).
 
-Owns: NOTIFY and ORCPT of those who come in a recipient's place. RET and ENVID are the message's and go on by themselves.
+Owns: NOTIFY and ORCPT of those who come in a recipient's place. RET and ENVID are the message's and need nothing.
 Never does: decide who they are, or report.
 """
 

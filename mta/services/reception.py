@@ -34,6 +34,7 @@ from mta_ext.counters import Counters
 from mta_ext.envelope import MailParameters, RcptParameters
 from mta_ext.headers import field_value
 from mta_ext.session import PENDING, _Pending
+from mta_ext.smtp_replies import without_codes
 from mta_ext.smtp_server import SmtpServerSession
 
 _log = logging.getLogger("mta.reception")
@@ -119,6 +120,12 @@ class Reception:
         self, access: Access, make: "Make", connection: ServerConnection, peer: tuple[str, int]
     ) -> SmtpServerSession | bytes:
         """A connection came in: its session, or the reply that turns it away."""
+        opened = self._open(access, make, connection, peer)
+        return without_codes(opened) if isinstance(opened, bytes) and not access.coded else opened
+
+    def _open(
+        self, access: Access, make: "Make", connection: ServerConnection, peer: tuple[str, int]
+    ) -> SmtpServerSession | bytes:
         address = peer[0]
         settings = self.settings
         if self.refusal is not None:
