@@ -21,6 +21,7 @@ the log. ``queued``, ``delivered`` and ``failed`` are told, not asked: what they
 """
 
 import re
+from collections.abc import Callable, Iterator
 from typing import Final, Protocol
 
 from msgspec import Struct
@@ -74,13 +75,23 @@ class Rcpt(Struct, frozen=True, gc=False):
 
 class Content(Struct, frozen=True, gc=False):
     """The whole message has come. ``content``: its octets as the client sent them (CRLF line ends, no dots stuffed),
-    without the trace field; None above 1 MiB: such a message is on its way to the disk, and can be refused or
-    discarded; a field can be added to it only at ``mail`` or ``rcpt``."""
+    without the trace field; None above 1 MiB: such a message is on the disk already, and ``pieces`` reads it there.
+    Everything may be answered to either; fields are added to both."""
 
     mail: Mail
     recipients: tuple[str, ...]
     size: int
     content: bytes | None
+    reader: Callable[[], Iterator[bytes]] | None = None
+
+    def pieces(self) -> Iterator[bytes]:
+        """The octets of a message of any size, from the beginning with each call: in one piece where ``content`` is
+        there, else in pieces of 64 KiB at most, so that memory stays bounded. What was submitted is read from the disk
+        as it will go out, with Date and without Bcc. A piece takes the loop's time, some 10 µs and what is done with
+        it, so who reads through large messages should be a coroutine that awaits in between. Raises StorageError when
+        the disk is in trouble, or the message is gone: after ``content`` was answered nothing of it may be there any
+        more."""
+        return self.reader() if self.content is None and self.reader is not None else iter((self.content or b"",))
 
 
 class Outcome(Struct, frozen=True, gc=False):

@@ -6,7 +6,7 @@ socket, or store; it gives the spool a ticket and the scheduler what was committ
 
 import logging
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import datetime
 from functools import partial
 from typing import NamedTuple
@@ -204,6 +204,7 @@ class ReceptionSession:
     __slots__ = (
         "_access",
         "_began",
+        "_complete",
         "_connection",
         "_eight_bit",
         "_forwarded",
@@ -215,6 +216,7 @@ class ReceptionSession:
         "_reverse_path",
         "_stream",
         "_trace_id",
+        "_traced",
         "_transactions",
         "added",
         "address",
@@ -250,6 +252,10 @@ class ReceptionSession:
         self._recipients: list[Recipient] = []
         self._stream: ContentStream | None = None
         self._trace_id = 0
+        #: Octets of ``added`` that the trace field of the open stream has behind it.
+        self._traced = 0
+        #: All of the content is in the open stream.
+        self._complete = False
         self._began = 0.0
 
     def turn_away(self, reply: bytes) -> bytes:
@@ -327,6 +333,25 @@ class ReceptionSession:
         """Takes another recipient in place of all."""
         self._recipients = [stand_in(address, self._recipients)]
 
+    def readable(self, content: Content, then: Callable[[], None]) -> bool:
+        """Whether all octets of the content can be read; if not, ``then`` is called when they can."""
+        stream = self._stream
+        if stream is None:
+            return True
+        self._complete_stream(stream, content)
+        return stream.all_written(then)
+
+    @property
+    def reader(self) -> Callable[[], Iterator[bytes]]:
+        """For a content that is streamed."""
+        assert self._stream is not None
+        return self._stream.read
+
+    def _complete_stream(self, stream: ContentStream, content: Content) -> None:
+        if not self._complete:
+            self._complete = True
+            self._write(stream, content.joined(b""), last=True)
+
     def on_data(self) -> bytes | _Pending | None:
         return None
 
@@ -337,6 +362,7 @@ class ReceptionSession:
             self._trace_id = reception.ids.next()
             self._stream = reception.spool.open_stream(self._trace_id)
             self._stream.on_drained = self._connection.release
+            self._complete = False
             self._message_id = field_value(data, b"message-id") or b""
             self._begin(self._stream, data)
         self._write(self._stream, data)
@@ -360,7 +386,10 @@ class ReceptionSession:
         else:
             self._stream = None
             spool_id = self._trace_id
-            self._write(stream, content.joined(b""), last=True)
+            self._complete_stream(stream, content)
+            late = self.added[self._traced :]
+            if late:
+                stream.extend_front(late)
             octets, size = None, stream.octets
             self._connection.unhold()  # all of it has come; a refused ticket drains no stream
         recipients = self._recipients
@@ -396,7 +425,14 @@ class ReceptionSession:
 
     def _begin(self, stream: ContentStream, data: bytes) -> None:
         """Large content begins, with ``data``."""
-        stream.append(self._trace(self._trace_id, self._reception.clock.now_ms()))
+        self._put_trace(stream, self._reception.clock.now_ms())
+
+    def _put_trace(self, stream: ContentStream, now: int) -> None:
+        """Hooks may add fields behind it when they have seen the content."""
+        stream.append(self._trace(self._trace_id, now))
+        self._traced = len(self.added)
+        if self.visitor is not None and self.visitor.inspects:
+            stream.keep_front()
 
     def _write(self, stream: ContentStream, data: bytes, *, last: bool = False) -> None:
         """More of a large content."""

@@ -231,7 +231,8 @@ class SubmissionSession(ReceptionSession):
         head = octets if end < 0 else octets[:end]
         now = self._reception.clock.now_ms()
         mended = self._mended(head, self._trace_id, now)
-        stream.append(b"".join((self._trace(self._trace_id, now), mended, octets[len(head) :])))
+        self._put_trace(stream, now)
+        stream.append(mended + octets[len(head) :])
 
     def _mended(self, head: bytes, spool_id: int, now: int) -> bytes:
         text = format_id(spool_id)

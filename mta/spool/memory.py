@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 
 import msgspec
 
-from mta.disk.pieces import pieces_of
+from mta.disk.pieces import FRONT_PIECES, PIECE, pieces_of
 from mta.disk.stream import DRAINED
 from mta.errors import StorageError
 from mta.model.message import Message
@@ -29,6 +29,8 @@ class MemoryStream:
         self.backlog = 0
         self.on_drained: Callable[[], None] | None = None
         self.content = bytearray()
+        self._front: bytes | None = None
+        self._abandoned = False
         self._loop = loop
 
     def append(self, data: bytes) -> None:
@@ -43,8 +45,36 @@ class MemoryStream:
         if before >= DRAINED > self.backlog and self.on_drained is not None:
             self.on_drained()
 
-    def abandon(self) -> None:
+    def keep_front(self) -> None:
+        """See ``ContentStream.keep_front``."""
+        self._front = bytes(self.content)
         self.content.clear()
+
+    def extend_front(self, data: bytes) -> None:
+        """See ``ContentStream.extend_front``."""
+        if self._front is None or len(self._front) + len(data) > FRONT_PIECES * PIECE:
+            raise RuntimeError("there is no room in front of the content")
+        self._front += data
+        self.octets += len(data)
+
+    def all_written(self, then: Callable[[], None]) -> bool:
+        """See ``ContentStream.all_written``."""
+        return True
+
+    def read(self) -> Iterator[bytes]:
+        """See ``ContentStream.read``."""
+        if self._abandoned:
+            raise StorageError("the content was given up")
+        for start in range(0, len(self.content), _CHUNK):
+            yield bytes(self.content[start : start + _CHUNK])
+
+    @property
+    def whole(self) -> bytes:
+        return (self._front or b"") + self.content
+
+    def abandon(self) -> None:
+        self._abandoned = True
+        self.content = bytearray()
 
 
 class MemorySpool:
@@ -177,5 +207,5 @@ class MemorySpool:
 
 def _content_of(ticket: Ticket) -> bytes:
     if isinstance(ticket.stream, MemoryStream):
-        return bytes(ticket.stream.content)
+        return ticket.stream.whole
     return ticket.content or b""
