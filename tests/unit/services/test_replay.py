@@ -103,7 +103,7 @@ class Reading:
 async def test_large_content_is_given_as_a_server_gives_it():
     policy = Reading()
     lines = "".join(f"C: {'x' * 1000}\n" for _ in range(1100))
-    await steps(RECORD.replace("c: ", f"{lines}c: "), policy)
+    await steps(RECORD.replace("C: .", f"{lines}C: ."), policy)
     seen = policy.seen
     assert seen.content is None
     assert max(map(len, seen.pieces())) <= 65_536
