@@ -113,6 +113,7 @@ class DiskStream:
     def discard(self) -> None:
         """As ``abandon``, also for a stream whose ticket was refused."""
         self.abandoned = True
+        self._then = None
         self.backlog -= len(self._tail)
         self._tail.clear()
         if self.pieces > self.start:
@@ -126,5 +127,4 @@ class DiskStream:
             self.on_drained()
         if self._then is not None and self.backlog <= len(self._front or b""):
             then, self._then = self._then, None
-            if not self.abandoned:
-                then()
+            then()

@@ -73,7 +73,7 @@ class Rcpt(Struct, frozen=True, gc=False):
     domain: str
 
 
-class Content(Struct, frozen=True, gc=False):
+class Content(Struct, frozen=True):
     """The whole message has come. ``content``: its octets as the client sent them (CRLF line ends, no dots stuffed),
     without the trace field; None above 1 MiB: such a message is on the disk already, and ``pieces`` reads it there.
     Everything may be answered to either; fields are added to both."""

@@ -36,7 +36,7 @@ DISCARDED: Final = b"250 2.0.0 ok\r\n"
 
 
 class Host(Protocol):
-    """The reception's side of a connection (``mta.services.reception.ReceptionSession``)."""
+    """The reception's side of a connection (``mta.services.receiving.ReceptionSession``)."""
 
     address: str
     trusted: bool

@@ -13,7 +13,7 @@ import pytest
 
 from mta.config.units import network
 from mta.services.access import Access
-from mta.services.login import Login
+from mta.services.checks import Login
 from tests.harness.dialogues import read
 from tests.harness.in_process import turns
 from tests.harness.submitting import SUBMITS, Submitting

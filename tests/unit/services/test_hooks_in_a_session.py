@@ -9,6 +9,7 @@ import pytest
 from mta.errors import StorageError
 from mta.metrics.layout import HOOK_FAILURES
 from mta.policy.hooks import Accept, AddHeaders, Defer, Discard, Redirect, Reject
+from mta.services.visitor import Visitor
 from mta.spool.disk import DiskSpool
 from mta.spool.memory import MemorySpool
 from tests.harness.guarded import HELLO, MAIL, RCPT, STRANGER, Guarded, replies
@@ -444,7 +445,7 @@ async def test_content_above_the_limit_is_stored_as_it_came_whatever_else_is_sai
     assert content.count(b"\r\n\r\n") == 1
 
 
-@pytest.mark.parametrize("answer", [Discard(), ZeroDivisionError("x"), AddHeaders((("X-Much", "1"),) * 33)])
+@pytest.mark.parametrize("answer", [Discard(), "no answer", AddHeaders((("X-Much", "1"),) * 33)])
 async def test_nothing_of_content_above_the_limit_stays_when_it_is_not_taken(make, tmp_path, answer):
     spool = DiskSpool(tmp_path / "0", 0, **SMALL)
     site = make(Scripted(content=answer), reception={"spool": spool})
@@ -487,6 +488,21 @@ async def test_a_spool_that_fails_meanwhile_is_an_error_of_the_hook_that_reads(m
     assert replies(transport)[-1] == FAILED
     assert "hook policy0: content raised StorageError(" in caplog.text
     assert not site.deliverer.entries
+
+
+async def test_fields_for_which_no_room_was_kept_are_an_error_and_not_dropped(make, tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr(Visitor, "inspects", False)
+    spool = DiskSpool(tmp_path / "0", 0, **SMALL)
+    site = make(Scripted(content=AddHeaders((("X-Score", "5"),))), reception={"spool": spool})
+    connection, said = await said_to_large(site)
+    assert said == "451 4.3.0 internal error"
+    assert "there is no room in front of the content" in caplog.text
+    await until_purged(spool)
+    connection.data_received(MESSAGE)
+    while connection.session.pending:
+        await asyncio.sleep(0.001)
+    [content] = contents(site)
+    assert content.endswith(b"\r\nX-Score: 5\r\n" + CONTENT)
 
 
 async def test_the_fields_of_all_stages_have_one_limit(make, caplog):

@@ -14,7 +14,7 @@ from mta.model.message import Message
 from mta.services import inquiries
 from mta.services.access import EVERYWHERE, Access, access_of
 from mta.services.local import LocalMail
-from mta.services.reception import held_until
+from mta.services.receiving import held_until
 from mta_ext.envelope import MailParameters
 from tests.harness.in_process import CONTENT, HELLO, InProcess, turns
 
