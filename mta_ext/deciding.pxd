@@ -23,6 +23,8 @@ cdef class DecidingSession(LineSession):
     cdef int _secured(self) except -1
     cdef void _unbind(self) noexcept
 
+    cdef int _put(self, bytes reply) except -1
+
     # Decisions
     cdef int _decide(self, object verdict) except -1
     cdef int _settle(self, bytes verdict) except -1

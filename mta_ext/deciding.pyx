@@ -46,6 +46,11 @@ cdef class DecidingSession(LineSession):
         """Handler and session refer to each other; without this each connection would wait for the collector."""
         self._on_error = None
 
+    cdef int _put(self, bytes reply) except -1:
+        """A reply goes out as it is; a protocol may word it differently."""
+        self._output.append(reply)
+        return 0
+
     # -- What the shell reads --
 
     @property
@@ -88,7 +93,7 @@ cdef class DecidingSession(LineSession):
 
     def shut(self, bytes reply not None):
         if not self.closing:
-            self._output.append(reply)
+            self._put(reply)
             self._close()
 
     def eof(self):
@@ -163,7 +168,7 @@ cdef class DecidingSession(LineSession):
         """One more mistake of the peer; beyond the limit it hears ``last_word``."""
         self._errors += 1
         if self._errors > self._error_limit and not self.closing:
-            self._output.append(last_word)
+            self._put(last_word)
             self._close()
         return 0
 

@@ -16,6 +16,9 @@ cdef class Reply:
     cdef readonly str text
 
 
+cdef Py_ssize_t enhanced_at(const char *text, Py_ssize_t length, char kind) noexcept nogil
+
+
 cdef class ReplyReader:
     cdef readonly int code           # of the reply in the making, or of the last whole one
     cdef readonly int lines

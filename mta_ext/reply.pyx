@@ -80,7 +80,7 @@ cdef inline bint _digit(char octet) noexcept nogil:
     return 48 <= octet <= 57
 
 
-cdef Py_ssize_t _enhanced_at(const char *text, Py_ssize_t length, char kind) noexcept nogil:
+cdef Py_ssize_t enhanced_at(const char *text, Py_ssize_t length, char kind) noexcept nogil:
     """Octets of the enhanced code at the head of ``text`` if its class is ``kind`` (2, 4 or 5), else 0."""
     cdef Py_ssize_t at = 1
     cdef Py_ssize_t digits
@@ -145,7 +145,7 @@ cdef class ReplyReader:
 
     cdef void _keep(self, const char *text, Py_ssize_t length) noexcept nogil:
         """Append a line's text, without an enhanced code that is already known, controls as spaces."""
-        cdef Py_ssize_t enhanced = _enhanced_at(text, length, 48 + self.code // 100)
+        cdef Py_ssize_t enhanced = enhanced_at(text, length, 48 + self.code // 100)
         cdef Py_ssize_t at
         cdef unsigned char octet
         if enhanced and self._enhanced_length == 0:

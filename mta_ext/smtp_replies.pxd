@@ -46,3 +46,5 @@ cdef bytes NODE_NOT_ALLOWED
 cdef bytes NOT_AUTHORIZED
 cdef bytes CANNOT_EXPAND
 cdef bytes BINARY_NEEDS_BDAT
+
+cpdef bytes without_codes(bytes reply)

@@ -1,7 +1,19 @@
 """What the SMTP server session says of itself: whole replies, made once.
 
-Owns: their codes (RFC 5321 §4.2), enhanced codes (RFC 3463) and texts. Never does: decide which one is said.
+Owns: their codes (RFC 5321 §4.2), enhanced codes (RFC 3463) and texts, and how any reply reads without enhanced codes.
+Never does: decide which one is said.
 """
+
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from libc.string cimport memchr, memcpy
+
+from mta_ext.reply cimport enhanced_at
+
+cdef enum:
+    LF = 10
+    CR = 13
+    SPACE = 32
+    HYPHEN = 45
 
 OK = b"250 2.0.0 ok\r\n"
 MAIL_OK = b"250 2.1.0 ok\r\n"
@@ -59,3 +71,39 @@ FLAW_REPLIES = (
     b"554 5.4.6 too many hops\r\n",
     b"452 4.3.1 out of memory\r\n",
 )
+
+
+cpdef bytes without_codes(bytes reply):
+    """Replies, of one line or several, as a listener says them that does not offer ENHANCEDSTATUSCODES (RFC 2034)."""
+    cdef const char *line = PyBytes_AS_STRING(reply)
+    cdef Py_ssize_t left = PyBytes_GET_SIZE(reply)
+    cdef bytes made = PyBytes_FromStringAndSize(NULL, left)
+    cdef char *start = PyBytes_AS_STRING(made)
+    cdef char *to = start
+    cdef Py_ssize_t length, code
+    cdef const char *end
+    while left > 0:
+        end = <const char *> memchr(line, LF, left)
+        length = end + 1 - line if end != NULL else left
+        code = _code_in(line, length)
+        if code:
+            memcpy(to, line, 4)
+            memcpy(to + 4, line + 4 + code, length - 4 - code)
+        else:
+            memcpy(to, line, length)
+        to += length - code
+        line += length
+        left -= length
+    return made[:to - start]
+
+
+cdef Py_ssize_t _code_in(const char *line, Py_ssize_t length) noexcept nogil:
+    """Octets of the enhanced code behind the code of a reply's line, and of the space behind it; 0: there is none."""
+    cdef Py_ssize_t text = length - 4
+    cdef Py_ssize_t code
+    if text <= 0 or (line[3] != SPACE and line[3] != HYPHEN):
+        return 0
+    while text > 0 and (line[3 + text] == LF or line[3 + text] == CR):
+        text -= 1
+    code = enhanced_at(line + 4, text, line[0])
+    return code + 1 if code and code < text else code

@@ -77,13 +77,15 @@ class SmtpServerSession(DecidingSession):
     ``lmtp``: RFC 2033, the same call-backs. The host name is ASCII. ``shut`` and ``eof`` reset an open transaction;
     ``idle``: none is open.
 
-    ``extensions``: names from ``EXTENSIONS``, said by EHLO in this order; ValueError for others. One that is left out
-    is not understood either: its parameters are 555, its commands 502. SMTPUTF8 needs 8BITMIME, BINARYMIME CHUNKING,
-    AUTH mechanisms, FUTURERELEASE ``max_hold`` (seconds) with ``max_hold_until`` (RFC 3339, UTC). STARTTLS is said only
-    while the session is not ``secure``, REQUIRETLS only then; PLAIN and LOGIN then or with ``plaintext_login``.
-    ``tls_required``: without TLS only EHLO, STARTTLS, NOOP, RSET, HELP and QUIT; else 530. ``mechanisms``: of SASL, in
-    upper case. ``exchange``: octets of a whole AUTH exchange. ``failed_logins``: so many, and the session says 421.
-    ``min_by``: the least number of seconds that DELIVERBY may ask for, mode R.
+    ``extensions``: names from ``EXTENSIONS``, said by EHLO in this order; ValueError for others. One that is left
+    out is not understood either: its parameters are 555, its commands 502, and without ENHANCEDSTATUSCODES no reply
+    has an enhanced code, whoever worded it (handlers give them all the same: they are for the log). SMTPUTF8 needs
+    8BITMIME, BINARYMIME CHUNKING, AUTH mechanisms, FUTURERELEASE ``max_hold`` (seconds) with ``max_hold_until``
+    (RFC 3339, UTC). STARTTLS is said only while the session is not ``secure``, REQUIRETLS only then; PLAIN and
+    LOGIN then or with ``plaintext_login``. ``tls_required``: without TLS only EHLO, STARTTLS, NOOP, RSET, HELP and
+    QUIT; else 530. ``mechanisms``: of SASL, in upper case. ``exchange``: octets of a whole AUTH exchange.
+    ``failed_logins``: so many, and the session says 421. ``min_by``: the least number of seconds that DELIVERBY may
+    ask for, mode R.
 
     ``in_step``: a peer whose octets are there although it had to wait for a reply hears ``554 5.5.0``, and the session
     closes: behind HELO and EHLO, DATA, AUTH and XCLIENT, and behind all but BDAT as long as PIPELINING was not offered

@@ -48,6 +48,7 @@ from mta_ext.smtp_content cimport (
 from mta_ext.smtp_extensions cimport (
     AUTH,
     CHUNKING,
+    ENHANCEDSTATUSCODES,
     ETRN,
     EXPN,
     HELP,
@@ -175,6 +176,7 @@ cdef class SmtpServerSession(SmtpState):
         self._configured = Offers(extensions, mechanisms, plaintext_login, message_size, recipients, messages,
                                   max_hold, max_hold_until, min_by)
         self._offers = self._configured.now(secure)
+        self._coded = self._offers & ENHANCEDSTATUSCODES != 0
         self._bind(handler)
 
     # -- What the shell and the handler read and say --

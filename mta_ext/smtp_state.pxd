@@ -62,6 +62,7 @@ cdef class SmtpState(DecidingSession):
     cdef bint _lmtp
     cdef bint _in_step               # input that had to wait for a reply ends the session
     cdef bint _needs_tls
+    cdef bint _coded                 # replies have their enhanced codes
     cdef Offers _configured
     cdef long _offers                # what is understood now, a bit each
     cdef Py_ssize_t _recipient_limit

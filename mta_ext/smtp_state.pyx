@@ -16,7 +16,7 @@ their way out. Never does: read commands (``smtp_server``), or carry one out (``
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 
 from mta_ext.deciding cimport DecidingSession
-from mta_ext.smtp_replies cimport OUT_OF_STEP, TOO_MANY_ERRORS
+from mta_ext.smtp_replies cimport OUT_OF_STEP, TOO_MANY_ERRORS, without_codes
 
 cdef enum:
     ONE = 49
@@ -121,9 +121,16 @@ cdef class SmtpState(DecidingSession):
     cdef bytes _greeting(self):
         return b"220 " + self._hostname + (b" LMTP Hermes\r\n" if self._lmtp else b" ESMTP Hermes\r\n")
 
+    cdef int _put(self, bytes reply) except -1:
+        self._output.append(reply if self._coded else without_codes(reply))
+        return 0
+
     cdef int _say(self, bytes reply) except -1:
         """Put a reply out. Permanent errors are counted; 421, whoever says it, is the last word."""
-        cdef const char *octets = PyBytes_AS_STRING(reply)
+        cdef const char *octets
+        if not self._coded:
+            reply = without_codes(reply)
+        octets = PyBytes_AS_STRING(reply)
         self._output.append(reply)
         self._said += PyBytes_GET_SIZE(reply)
         if octets[0] == FIVE:
@@ -135,5 +142,5 @@ cdef class SmtpState(DecidingSession):
     cdef int _out_of_step(self) except -1:
         """Input that is there although its sender had to wait for a reply (RFC 2920 §3.1): content that was sent
         without waiting for 354, perhaps. Whatever it is, it is not read as commands."""
-        self._output.append(OUT_OF_STEP)  # nobody counts it: it is the last word
+        self._put(OUT_OF_STEP)  # nobody counts it: it is the last word
         return self._close()

@@ -269,6 +269,8 @@ def _check_listener(listener: Listener, path: str, findings: Findings) -> None:
         findings.add(f"{path}.certificates", "are further ones: certificate is missing")
     if listener.protocol == "submission" and listener.tls == "none" and not listener.dangerously_allow_plaintext_auth:
         findings.add(f"{path}.tls", '"none" lets nobody log in: a submission listener needs "starttls" or "implicit"')
+    if listener.protocol == "lmtp" and (needed := {"PIPELINING", "ENHANCEDSTATUSCODES"} & {*listener.extensions_off}):
+        findings.add(f"{path}.extensions_off", f"LMTP always has {' and '.join(sorted(needed))} (RFC 2033 §5)")
     if listener.protocol == "ldap" and listener.proxy_protocol:
         findings.add(f"{path}.proxy_protocol", "is not for ldap")
     if listener.proxy_protocol and not listener.proxy_networks:

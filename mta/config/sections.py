@@ -94,7 +94,8 @@ class Certificate(Section, frozen=True, kw_only=True):
 class Listener(Section, frozen=True):
     """One address that we answer on. ``host`` and ``port``, or ``path`` of a unix socket. ``certificates``: further
     ones, for clients that ask for one of their names (SNI). ``client_ca``: clients are asked for a certificate and may
-    have none; one that this authority has not signed ends the handshake. ``proxy_networks``: whose PROXY headers are
+    have none; one that this authority has not signed ends the handshake. ``extensions_off``: not said by EHLO and not
+    understood; without ENHANCEDSTATUSCODES no reply has an enhanced code. ``proxy_networks``: whose PROXY headers are
     believed; nobody else gets in. ``xclient_networks``: who may say XCLIENT and XFORWARD. ``vrfy``: who is told about
     recipients by VRFY and EXPN; "trusted": who may relay."""
 

@@ -11,6 +11,9 @@ PIECE = 4080
 #: Pieces in one chunk of content: 65,280 octets.
 PIECES_PER_CHUNK = 16
 
+#: Pieces at the begin of a content that are kept free for its front, where that is to grow until the content has come.
+FRONT_PIECES = 8
+
 #: (number of the content, number of the piece) → key; big-endian, so that pieces lie in order.
 piece_key = Struct(">QI").pack
 id_key = Struct(">Q").pack

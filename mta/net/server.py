@@ -1,7 +1,7 @@
 """The shell of an incoming connection, SMTP, LMTP or POP3: feeds the session, writes once per read, keeps the deadline.
 
 Owns: the transport, reading paused or not, the TLS handshake, the deadline of the phase. Never does: parse, decide or
-store; the session parses, the handler decides (``mta.services.reception``). Loop thread only.
+store; the session parses, the handler decides (``mta.services.receiving``). Loop thread only.
 """
 
 import asyncio

@@ -13,13 +13,15 @@ The answers:
 * ``Discard``: the client hears 250, and nothing follows: for a recipient at ``rcpt``, for the message at ``mail`` and
   ``content``.
 * ``Redirect``: another recipient, at ``rcpt`` in place of this one, at ``content`` in place of all. It is routed as any
-  other address and not asked about again.
+  other address and not asked about again. What the sender wanted to be told (RFC 3461) goes with it, as to whoever is
+  behind an alias: NOTIFY, and the address the client named as ORCPT; in place of several, the NOTIFY of all of them.
 
 What a hook raises, an answer that is not for its stage, and a time-out are ``451 4.3.0`` for the client and a line in
 the log. ``queued``, ``delivered`` and ``failed`` are told, not asked: what they return or raise changes nothing.
 """
 
 import re
+from collections.abc import Callable, Iterator
 from typing import Final, Protocol
 
 from msgspec import Struct
@@ -71,15 +73,25 @@ class Rcpt(Struct, frozen=True, gc=False):
     domain: str
 
 
-class Content(Struct, frozen=True, gc=False):
+class Content(Struct, frozen=True):
     """The whole message has come. ``content``: its octets as the client sent them (CRLF line ends, no dots stuffed),
-    without the trace field; None above 1 MiB: such a message is on its way to the disk, and can be refused or
-    discarded; a field can be added to it only at ``mail`` or ``rcpt``."""
+    without the trace field; None above 1 MiB: such a message is on the disk already, and ``pieces`` reads it there.
+    Everything may be answered to either; fields are added to both."""
 
     mail: Mail
     recipients: tuple[str, ...]
     size: int
     content: bytes | None
+    reader: Callable[[], Iterator[bytes]] | None = None
+
+    def pieces(self) -> Iterator[bytes]:
+        """The octets of a message of any size, from the beginning with each call: in one piece where ``content`` is
+        there, else in pieces of 64 KiB at most, so that memory stays bounded. What was submitted is read from the disk
+        as it will go out, with Date and without Bcc. A piece takes the loop's time, some 10 µs and what is done with
+        it, so who reads through large messages should be a coroutine that awaits in between. Raises StorageError when
+        the disk is in trouble, or the message is gone: after ``content`` was answered nothing of it may be there any
+        more."""
+        return self.reader() if self.content is None and self.reader is not None else iter((self.content or b"",))
 
 
 class Outcome(Struct, frozen=True, gc=False):

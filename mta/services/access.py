@@ -47,6 +47,11 @@ class Access(NamedTuple):
     mechanisms: tuple[str, ...] = ()
     in_step: bool = True
 
+    @property
+    def coded(self) -> bool:
+        """Replies have enhanced codes (RFC 2034)."""
+        return "ENHANCEDSTATUSCODES" in self.extensions
+
     def options(self, now: int) -> dict[str, Any]:
         """For ``SmtpServerSession``; ``now`` in ms. FUTURERELEASE's last moment is said in whole hours, rounded down,
         so that the session makes the lines of EHLO once an hour and not for each client."""

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from mta.clock import Clock
-from mta.model.dsn import to_xtext
+from mta.model.forwarding import original, without_success
 from mta.model.message import Message, Recipient, RecipientState, due_key, groups_of
 from mta.model.spoolid import IdSource, format_id
 from mta.policy.offer import asks_for
@@ -38,15 +38,13 @@ class Replaced(NamedTuple):
 
 
 def is_single(replaced: Replaced) -> bool:
-    """One address in place of another: what the sender wants to be told is its matter (RFC 3461 §5.2.7.1)."""
+    """One address in place of another: what the sender wants to be told is its matter (RFC 3461 §5.2.7.2)."""
     return len(replaced.targets) == 1 and not replaced.lists
 
 
-def without_success(notify: str | None) -> str | None:
-    """NOTIFY for those behind an alias of several: that it was expanded has been told in place of success."""
-    if notify is None or "SUCCESS" not in notify:
-        return notify
-    return ",".join(event for event in notify.split(",") if event != "SUCCESS") or "NEVER"
+def is_list(replaced: Replaced) -> bool:
+    """Nothing but lists with an owner: for the sender the message has arrived there (RFC 3461 §5.2.7.1)."""
+    return bool(replaced.lists) and not replaced.targets
 
 
 class Expansions:
@@ -67,35 +65,43 @@ class Expansions:
         copies = tuple(
             self._copy(message, entry, owner, names, now) for each in replaced for owner, names in each.lists if names
         )
-        added = self._add(entry, message, replaced)
+        added, stood_in_for = self._add(entry, message, replaced)
         entering = self._enqueue(entry, message, added, now)
         content = entry.content  # which it loses when nothing of it is left
         for each in replaced:
             behind = [*each.targets, *(format_id(copy.id) for copy, _, _ in copies)]
             self._outcomes.expanded(entry, message, each.recipient, behind)
         change = Change(message, expanded=len(replaced), added=len(added), entering=entering, generated=copies)
-        told = [each.recipient for each in replaced if not is_single(each) and asks_for(each.recipient, "SUCCESS")]
-        stays = self._outcomes.replaced(entry, change, lost, told)
+        asked = [each for each in replaced if asks_for(each.recipient, "SUCCESS")]
+        arrived = [each.recipient for each in asked if is_list(each)]
+        # The one behind a single address reports for it, unless he gets the message by another way already.
+        expanded = [
+            each.recipient
+            for each in asked
+            if not is_list(each) and not (is_single(each) and id(each.recipient) in stood_in_for)
+        ]
+        stays = self._outcomes.replaced(entry, change, lost, {"delivered": arrived, "expanded": expanded})
         self._scheduler.admit(message, content, list(entering), 0.0)
         return stays
 
-    def _add(self, entry: Entry, message: Message, replaced: list[Replaced]) -> list[Recipient]:
-        """The new recipients, behind the others: the numbers of groups never change."""
+    def _add(self, entry: Entry, message: Message, replaced: list[Replaced]) -> tuple[list[Recipient], set[int]]:
+        """The new recipients, behind the others: the numbers of groups never change. And the ids of the recipients
+        who have one of them in their place."""
         has_it = (RecipientState.QUEUED, RecipientState.DELIVERED)
         present = {r.forward_path.casefold() for r in message.recipients if r.state in has_it}
-        added = []
+        added, stood_in_for = [], set()
         for each in replaced:
             recipient, targets, _ = each
             notify = recipient.notify if is_single(each) else without_success(recipient.notify)
-            original = recipient.orcpt or to_xtext(recipient.forward_path)
             for target in targets:
                 if target.casefold() not in present:
                     present.add(target.casefold())
-                    added.append(Recipient(target, _domain(target), notify=notify, orcpt=original))
+                    stood_in_for.add(id(recipient))
+                    added.append(Recipient(target, _domain(target), notify=notify, orcpt=original(recipient)))
         if added and len(message.recipients) == 1:
             self._scheduler.share(message)
         message.recipients.extend(added)
-        return added
+        return added, stood_in_for
 
     def _enqueue(
         self, entry: Entry, message: Message, added: Iterable[Recipient], now: int
@@ -113,7 +119,8 @@ class Expansions:
         return tuple((key, domain) for domain, key in entering.items())
 
     def _copy(self, message: Message, entry: Entry, owner: str, names: tuple[str, ...], now: int) -> Generated:
-        """The message for the members of a list whose owner hears of failures. Its content is read whole."""
+        """The message for the members of a list whose owner hears of failures. Its content is read whole. What the
+        content needs of each host goes with it; what the sender wanted to be told, and when, ends at the list."""
         content = entry.content
         if content is None:
             content = b"".join(self._spool.content(message))
@@ -130,6 +137,10 @@ class Expansions:
             message.eight_bit,
             message.dotted,
             origin=message.id,
+            smtputf8=message.smtputf8,
+            binary=message.binary,
+            requiretls=message.requiretls,
+            priority=message.priority,
         )
         return copy, content, enqueue(copy, now)
 

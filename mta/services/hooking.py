@@ -67,17 +67,20 @@ class Hooks:
     def wants(self, stage: str) -> bool:
         return bool(self._stages[stage])
 
-    def ask(self, stage: str, value: object, settle: Callable[[Said], None]) -> "Said | asyncio.Task[None]":
+    def ask(
+        self, stage: str, value: object, settle: Callable[[Said], None], added: int = 0
+    ) -> "Said | asyncio.Task[None]":
         """What the hooks say, or, as soon as one of them is slow, the task that will call ``settle`` with it. A
-        cancelled task calls nobody."""
+        cancelled task calls nobody. ``added``: fields that the message has from hooks already."""
         fields: tuple[AddHeaders, ...] = ()
         hooks = self._stages[stage]
         for index, hook in enumerate(hooks):
             if hook.slow:
-                return asyncio.get_running_loop().create_task(self._ask_on(stage, hooks[index:], value, fields, settle))
+                rest = self._ask_on(stage, hooks[index:], value, fields, settle, added)
+                return asyncio.get_running_loop().create_task(rest)
             try:
                 opinion = hook.call(value)
-                said = _weigh(stage, hook, opinion, fields)
+                said = _weigh(stage, hook, opinion, fields, added)
             except Exception as error:
                 return self._failure(stage, hook, error)
             if said.decision is not None:
@@ -92,6 +95,7 @@ class Hooks:
         value: object,
         fields: tuple[AddHeaders, ...],
         settle: Callable[[Said], None],
+        added: int,
     ) -> None:
         said = Said(fields=fields)
         for hook in hooks:
@@ -100,7 +104,7 @@ class Hooks:
                 if hook.slow:
                     async with asyncio.timeout(hook.timeout):
                         opinion = await opinion
-                said = _weigh(stage, hook, opinion, said.fields)
+                said = _weigh(stage, hook, opinion, said.fields, added)
             except Exception as error:
                 said = self._failure(stage, hook, error)
                 break
@@ -235,15 +239,15 @@ def _hooks_of(stage: str, policies: Iterable[tuple[str, object, float]]) -> tupl
     return tuple(Hook(name, call, inspect.iscoroutinefunction(call), timeout) for name, call, timeout in found if call)
 
 
-def _weigh(stage: str, hook: Hook, opinion: Any, fields: tuple[AddHeaders, ...]) -> Said:
+def _weigh(stage: str, hook: Hook, opinion: Any, fields: tuple[AddHeaders, ...], before: int) -> Said:
     """Raises TypeError for what is no answer at this stage."""
     if opinion is None:
         return Said(fields=fields)
     if not isinstance(opinion, ANSWERS[stage]):
         raise TypeError(f"{opinion!r} is no answer at {stage}")
     if isinstance(opinion, AddHeaders):
-        if sum(len(added.fields) for added in (*fields, opinion)) > FIELDS_LIMIT:
-            raise TypeError(f"more than {FIELDS_LIMIT} fields were added")
+        if before + sum(len(added.fields) for added in (*fields, opinion)) > FIELDS_LIMIT:
+            raise TypeError(f"more than {FIELDS_LIMIT} fields were added to the message")
         return Said(fields=(*fields, opinion))
     return Said(opinion, hook.name, fields)  # type: ignore[arg-type]
 

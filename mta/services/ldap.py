@@ -24,7 +24,9 @@ from mta.net import tls as contexts
 from mta.net.deadlines import Wheel
 from mta.net.ldap import LdapConnection, Shared, Turns
 from mta.net.tls import Tls
-from mta.services import login as logins
+from mta.services.checks import Check, Status
+from mta.services.checks import Login as Verified
+from mta.services.login import Logins
 from mta_ext.counters import Counters
 
 _log = logging.getLogger("mta.ldap")
@@ -40,7 +42,7 @@ _DRAINING: Final = "shutting down, try again later"
 #: ``tls`` of a listener → how a session begins.
 _TLS: Final[Mapping[str, Begins]] = {"none": "none", "starttls": "offered", "required": "required", "implicit": "on"}
 #: What a check of a password came to → what a bind is told.
-_CODES: Final[Mapping[logins.Status, tuple[int, str]]] = {
+_CODES: Final[Mapping[Status, tuple[int, str]]] = {
     "ok": (messages.SUCCESS, ""),
     "wrong": (messages.INVALID_CREDENTIALS, ""),
     "unavailable": (messages.UNAVAILABLE, "passwords cannot be verified now, try again later"),
@@ -61,7 +63,7 @@ class LdapService:
         self,
         config: Config,
         directory: Directory,
-        checks: logins.Logins,
+        checks: Logins,
         tls: Mapping[int, Tls],
         counters: Counters,
         clock: Clock,
@@ -75,7 +77,7 @@ class LdapService:
         self._limits = Limits(config.ldap.size_limit, config.ldap.time_limit)
         self._servers: list[asyncio.AbstractServer] = []
         self._clients: Counter[str] = Counter()
-        self._checks: dict[LdapConnection, logins.Check] = {}
+        self._checks: dict[LdapConnection, Check] = {}
         self._draining = False
         self.connections: set[LdapConnection] = set()
 
@@ -161,7 +163,7 @@ class LdapService:
     # Logins.
 
     def _login(self, connection: LdapConnection, login: Login) -> None:
-        def done(verified: logins.Login) -> None:
+        def done(verified: Verified) -> None:
             self._checks.pop(connection, None)
             code, text = _CODES[verified.status]
             connection.answer_login(code, text, verified.address)

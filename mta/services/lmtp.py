@@ -10,7 +10,7 @@ of the transaction: it is stored only when all of them take it, else the answer 
 """
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from functools import partial
 from typing import NamedTuple
 
@@ -45,7 +45,8 @@ FULL = b"552 5.2.2 the mailbox is full\r\n"
 #: Octets of a stream that may wait for the disk before its connection is not read any more.
 STREAM_HIGH = 4 * 1_048_576
 PROTOCOL = "LMTP"
-#: Not BINARYMIME: mail is fetched in lines.
+#: Not BINARYMIME: mail is fetched in lines, so it is the client that converts. Not DSN: here its way ends, and the
+#: client, who has the envelope, reports what was delivered (RFC 3461 §5.2.2); nor what would go with mail any further.
 EXTENSIONS = ("PIPELINING", "SIZE", "8BITMIME", "SMTPUTF8", "CHUNKING", "ENHANCEDSTATUSCODES")
 EXTENSIONS_TLS = (*EXTENSIONS, "STARTTLS")
 #: Seconds between two lines in the log about a directory or store that stays unreadable.
@@ -70,6 +71,7 @@ class LmtpSettings(NamedTuple):
     connections: int
     connections_per_client: int
     local: tuple[str, ...] = ()
+    in_step: bool = True  # who does not wait where RFC 2920 has it wait is sent away
 
 
 class Lmtp:
@@ -101,15 +103,19 @@ class Lmtp:
         self._trusts = trusts
         self._remind_at = 0.0
 
-    def listener(self, tls: str) -> "Opened":
-        """``opened`` for the connections of one listener; ``tls`` as the configuration has it."""
-        return partial(self._opened, tls)
+    def listener(self, tls: str, off: Collection[str] = ()) -> "Opened":
+        """``opened`` for the connections of one listener; ``tls`` and extensions that are ``off`` as the configuration
+        has them."""
+        offered = EXTENSIONS_TLS if tls in ("starttls", "required") else EXTENSIONS
+        return partial(self._opened, tls, tuple(name for name in offered if name not in off))
 
     def opened(self, connection: ServerConnection, peer: tuple[str, int]) -> SmtpServerSession | bytes:
         """As ``listener("none")`` has it."""
-        return self._opened("none", connection, peer)
+        return self._opened("none", EXTENSIONS, connection, peer)
 
-    def _opened(self, tls: str, connection: ServerConnection, peer: tuple[str, int]) -> SmtpServerSession | bytes:
+    def _opened(
+        self, tls: str, extensions: tuple[str, ...], connection: ServerConnection, peer: tuple[str, int]
+    ) -> SmtpServerSession | bytes:
         """A connection came in: its session, or the reply that turns it away."""
         address = peer[0]
         settings = self.settings
@@ -132,10 +138,10 @@ class Lmtp:
             errors=settings.errors,
             hops=settings.hops,
             lmtp=True,
-            extensions=EXTENSIONS_TLS if tls in ("starttls", "required") else EXTENSIONS,
+            extensions=extensions,
             secure=tls == "implicit",
             tls_required=tls == "required",
-            in_step=False,
+            in_step=settings.in_step,
         )
         return handler.session
 

@@ -1,14 +1,11 @@
 """Who may log in: the check of names and passwords for every protocol, beside the loop.
 
-Owns: the threads in which passwords are computed, whose turn it is, what is remembered, and that failures cost the one
-who fails. Never does: speak a protocol (``policy/sasl.py`` and the sessions do), or write to the directory.
+Owns: the threads in which passwords are computed, who somebody is, and that failures cost the one who fails. Never
+does: decide whose turn it is (``services/checks.py``), speak a protocol (``policy/sasl.py`` and the sessions do), or
+write to the directory.
 
-* A check takes 30 ms of a core. At most ``login.checks`` run at once; the others wait, so many of one client
-  (``CLIENT_LIMIT``) and in all (``WAITING_LIMIT``), and beyond that the answer is "busy".
-* Clients take turns. Those that have failed lately have all threads but one among them, so that one is free for
-  everybody else; those that failed too often wait first (``policy/failures.py``), and then behind all others.
-* A right password is remembered for ``login.remember`` seconds as an HMAC under a key of this process, made over
-  person, version of the credentials and password: a changed password or a removed person is out at once.
+* A check takes 30 ms of a core. At most ``login.checks`` run at once; the others wait, and beyond the limits of
+  ``services/checks.py`` the answer is "busy". Who failed too often waits first (``policy/failures.py``).
 * A name that does not exist costs the same work, gets the same answer, and for SCRAM a salt of its own that stays.
 """
 
@@ -16,10 +13,9 @@ import asyncio
 import hmac
 import logging
 import os
-from collections import deque
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from typing import Final, Literal, NamedTuple
+from typing import Final
 
 from mta.clock import Clock, SystemClock
 from mta.config import Config
@@ -30,15 +26,11 @@ from mta.errors import MtaError
 from mta.policy import sasl
 from mta.policy.failures import Failures, client_of
 from mta.policy.sasl import Attempt, Challenge, Proved, Token
+from mta.services.checks import Check, Done, Login, Remembered, Status, Turns
 from mta.services.tokens import Claim, Verifier, load_verifier, verified
 
 _log = logging.getLogger("mta.login")
 
-#: Checks of one client that may wait, and of all clients.
-CLIENT_LIMIT: Final = 32
-WAITING_LIMIT: Final = 1_024
-#: Right passwords that are remembered.
-REMEMBERED_LIMIT: Final = 20_000
 #: Characters of a name; a longer one is nobody's.
 USER_LIMIT: Final = 320
 #: In the order in which they are offered; ``Logins.mechanisms`` has those that need more.
@@ -54,48 +46,9 @@ _MADE: Final[Mapping[str, Callable[[], sasl.Mechanism]]] = {
 #: Octets of our half of a SCRAM nonce, before it is written in hexadecimal.
 _NONCE: Final = 18
 
-Status = Literal["ok", "wrong", "unavailable", "busy"]
-
-
-class Login(NamedTuple):
-    """What came of it. ``wrong``: no such name, or not its password. ``unavailable``: the directory cannot be read.
-    ``busy``: too many wait; try again. ``person``, ``address``: who it is, with ``ok`` alone."""
-
-    status: Status
-    person: int = 0
-    address: str = ""
-
-
-Done = Callable[[Login], None]
 _WRONG: Final = Login("wrong")
 _BUSY: Final = Login("busy")
 _UNAVAILABLE: Final = Login("unavailable")
-
-
-class Check:
-    """One check under way. ``cancel``: nobody waits for the answer any more."""
-
-    __slots__ = ("_done", "client", "credentials", "login", "password", "suspect")
-
-    def __init__(self, client: str, password: str, login: Login, credentials: Credentials | None, done: Done) -> None:
-        self.client = client
-        self.password = password
-        self.login = login
-        self.credentials = credentials
-        self.suspect = False
-        self._done: Done | None = done
-
-    def cancel(self) -> None:
-        self._done = None
-
-    @property
-    def awaited(self) -> bool:
-        return self._done is not None
-
-    def answer(self, login: Login) -> None:
-        done, self._done = self._done, None
-        if done is not None:
-            done(login)
 
 
 class Logins:
@@ -106,10 +59,10 @@ class Logins:
         self._domain = config.local.domains[0] if len(config.local.domains) == 1 else ""
         self._clock = clock or SystemClock()
         self._loop = asyncio.get_running_loop()
-        self._turns = _Turns(config.login.checks)
+        self._turns = Turns(config.login.checks)
         self._threads = ThreadPoolExecutor(config.login.checks, "login")
         self._failures = Failures(config.login.failures)
-        self._remembered = _Remembered(config.login.remember)
+        self._remembered = Remembered(config.login.remember)
         self._late: dict[Check, asyncio.TimerHandle] = {}
         self._stopped = False
         self._verifier: Verifier | None = load_verifier(config.login.token_verifier)
@@ -335,103 +288,3 @@ class Exchange:
         if isinstance(step, Token):
             return self._logins.shown(Claim(self._name, step.user, step.token, self._client), done)
         return self._logins.failed(step.reason, self._client, done)
-
-
-class _Turns:
-    """Who is next. A check is entered, waits, runs and is finished; or is entered and leaves."""
-
-    def __init__(self, threads: int) -> None:
-        self._free = threads
-        self._for_suspects = max(1, threads - 1)
-        self._present: dict[str, int] = {}
-        self._count = 0
-        self._calm: dict[str, deque[Check]] = {}
-        self._suspect: dict[str, deque[Check]] = {}
-        self._behind: dict[str, deque[Check]] = {}
-
-    def room(self, client: str) -> bool:
-        return self._count < WAITING_LIMIT and self._present.get(client, 0) < CLIENT_LIMIT
-
-    def enter(self, check: Check) -> None:
-        self._count += 1
-        self._present[check.client] = self._present.get(check.client, 0) + 1
-
-    def leave(self, check: Check) -> None:
-        self._count -= 1
-        self._present[check.client] -= 1
-        if not self._present[check.client]:
-            del self._present[check.client]
-
-    def wait(self, check: Check, late: bool) -> None:
-        check.suspect |= late
-        line = self._behind if late else self._suspect if check.suspect else self._calm
-        line.setdefault(check.client, deque()).append(check)
-
-    def next(self) -> Check | None:
-        """The next one to run, one client after the other; None: nobody, or no thread is free for who waits."""
-        while self._free:
-            check = self._take(self._calm)
-            if check is None and self._for_suspects:
-                check = self._take(self._suspect) or self._take(self._behind)
-            if check is None:
-                return None
-            if check.awaited:
-                self._free -= 1
-                self._for_suspects -= check.suspect
-                return check
-            self.leave(check)
-        return None
-
-    def finished(self, check: Check) -> None:
-        self._free += 1
-        self._for_suspects += check.suspect
-        self.leave(check)
-
-    def clear(self) -> list[Check]:
-        """All that wait; they are gone then."""
-        lines = (self._calm, self._suspect, self._behind)
-        waiting = [check for line in lines for checks in line.values() for check in checks]
-        for line in lines:
-            line.clear()
-        return waiting
-
-    @staticmethod
-    def _take(line: dict[str, deque[Check]]) -> Check | None:
-        if not line:
-            return None
-        client = next(iter(line))
-        checks = line.pop(client)
-        check = checks.popleft()
-        if checks:
-            line[client] = checks  # behind the other clients
-        return check
-
-
-class _Remembered:
-    """Right passwords, as HMACs under a key that lives no longer than this process."""
-
-    def __init__(self, seconds: float) -> None:
-        self._seconds = seconds
-        self._key = os.urandom(32)
-        self._until: dict[bytes, float] = {}
-
-    def has(self, check: Check, now: float) -> bool:
-        name = self._name(check)
-        until = self._until.get(name)
-        if until is not None and until <= now:
-            del self._until[name]
-        return until is not None and until > now
-
-    def add(self, check: Check, now: float) -> None:
-        if not self._seconds:
-            return
-        name = self._name(check)
-        self._until.pop(name, None)
-        self._until[name] = now + self._seconds
-        if len(self._until) > REMEMBERED_LIMIT:
-            del self._until[next(iter(self._until))]
-
-    def _name(self, check: Check) -> bytes:
-        version = check.credentials.version if check.credentials is not None else 0
-        text = f"{check.login.person}\0{version}\0{check.password}"
-        return hmac.digest(self._key, text.encode("utf-8", "surrogatepass"), "sha256")

@@ -6,7 +6,7 @@ follows a reply or a failure, ``mta.policy.retry`` when. Loop thread only.
 Commit point B is the commit of the Change applied here. Nobody waits for it: a crash before it repeats the delivery.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from mta.clock import Clock
@@ -226,17 +226,22 @@ class Outcomes:
         self._tell("Delivery", message, recipient, told, Response(250, "2.0.0", f"expanded to {names}", "expand"))
 
     def replaced(
-        self, entry: Entry, change: Change, lost: list[tuple[Recipient, Problem]], reported: Sequence[Recipient] = ()
+        self,
+        entry: Entry,
+        change: Change,
+        lost: list[tuple[Recipient, Problem]],
+        reported: Mapping[str, Sequence[Recipient]],
     ) -> bool:
         """Applies the change of an expansion, in which those ``lost`` fail and those ``reported`` are told to be
-        expanded. True: the entry has recipients left."""
+        what their key says. True: the entry has recipients left."""
         message = change.message
         told = Told("", "", "", (entry.reception, self._clock.monotonic() - entry.ready_at, 0.0, 0.0))
         failed = [r for r, problem in lost if self._troubled(entry, message, r, problem, told)]
         change.failed = len(failed)
-        change.generated += self._bounces.for_change(
-            message, entry, failed, [], self._clock.now_ms(), reported, "expanded"
-        )
+        now = self._clock.now_ms()
+        change.generated += self._bounces.for_change(message, entry, failed, [], now)
+        for action, recipients in reported.items():
+            change.generated += self._bounces.for_change(message, entry, [], [], now, recipients, action)
         left = members(message, entry.group)
         if not left:
             change.leaving = (entry.key,)

@@ -18,8 +18,9 @@ from mta.clock import Clock
 from mta.errors import StorageError
 from mta.net.server import ServerConnection
 from mta.policy.sasl import Challenge
+from mta.services.checks import Done, Login, Status
 from mta.services.connections import Connections
-from mta.services.login import MECHANISMS, Done, Login, Status
+from mta.services.login import MECHANISMS
 from mta.store.protocol import CHUNK, Gone, Maildrop
 from mta_ext.counters import Counters
 from mta_ext.pop3_server import Pop3ServerSession

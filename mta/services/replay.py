@@ -7,7 +7,8 @@ A record is a text file. ``C: text``: a line of the client, CRLF added; ``c: tex
 backslash escapes, nothing added; ``from: address``: whose they are. Every other line is a remark (``S:`` lines too).
 """
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
+from functools import partial
 from typing import Any, Final, NamedTuple
 
 from mta.errors import DataError
@@ -20,6 +21,8 @@ from mta_ext.smtp_server import SmtpServerSession
 
 #: Where a record does not say whose it is: an address for documentation (RFC 5737).
 SOMEBODY: Final = "192.0.2.1"
+#: Octets above which a hook gets content in pieces, as in a server.
+LARGE: Final = 1 << 20
 _HOSTNAME: Final = "replay.invalid"
 
 
@@ -81,8 +84,10 @@ class _Asker:
         return None
 
     def on_content(self, content: Content) -> _Pending:
-        octets = content.joined(b"")
-        return self._ask("content", WholeContent(self._mail, tuple(self.recipients), content.size, octets))
+        octets, recipients = content.joined(b""), tuple(self.recipients)
+        if len(octets) <= LARGE:
+            return self._ask("content", WholeContent(self._mail, recipients, content.size, octets))
+        return self._ask("content", WholeContent(self._mail, recipients, content.size, None, partial(_pieces, octets)))
 
     def on_piece(self, data: bytes) -> None:
         """Nothing is streamed: the limit is that of the whole message."""
@@ -96,6 +101,10 @@ class _Asker:
     def _ask(self, stage: str, value: object) -> _Pending:
         self.question = (stage, value)
         return PENDING
+
+
+def _pieces(octets: bytes) -> Iterator[bytes]:
+    return (octets[at : at + 65_280] for at in range(0, len(octets), 65_280))
 
 
 async def replay(policies: Sequence[tuple[str, object, float]], record: Record) -> AsyncIterator[Step]:

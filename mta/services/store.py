@@ -15,6 +15,7 @@ from mta.config import Config
 from mta.config.sections import Listener
 from mta.directory.reader import DirectoryReader
 from mta.directory.tables import directory_path
+from mta.disk.pieces import FRONT_PIECES, PIECE
 from mta.errors import StorageError, UnavailableError
 from mta.log import EventLog
 from mta.metrics import MetricsTable
@@ -50,8 +51,9 @@ _log = logging.getLogger("mta.store")
 
 #: A queue of connections that the kernel completes before we accept them.
 BACKLOG = 4096
-#: A message that a worker took goes on with our trace fields in its head: these are beyond the worker's limits.
-TRACE_OCTETS = 16_384
+#: A message that a worker took goes on with our trace fields and those of hooks in its head: these are beyond the
+#: worker's limits.
+TRACE_OCTETS = 16_384 + FRONT_PIECES * PIECE
 TRACE_HOPS = 10
 #: Heartbeats between two audits of our own books, and the messages above which only ``mta mailbox audit`` makes one:
 #: commits wait for it, some 2 µs a message.
@@ -192,7 +194,7 @@ class StoreService:
         limits, reception = self._config.limits, self._lmtp
         deadlines = Deadlines(limits.command_timeout, limits.content_timeout, limits.minimum_rate)
         tls = tls_of(listener, self._clock) if listener is not None else None
-        opened = reception.listener(listener.tls) if listener is not None else reception.opened
+        opened = reception.listener(listener.tls, listener.extensions_off) if listener is not None else reception.opened
         return lambda peer=None: ServerConnection(opened, reception.closed, self._wheel, deadlines, tls, peer)
 
     def _pop3_shells(self, listener: Listener) -> "Shell":

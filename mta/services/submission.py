@@ -20,9 +20,9 @@ from mta.net.server import ServerConnection
 from mta.policy.sasl import Challenge
 from mta.policy.throttle import Limit
 from mta.services.access import Access
-from mta.services.login import Done, Login, Status
-from mta.services.reception import Opened, Reception, ReceptionSession
-from mta.spool.protocol import ContentStream
+from mta.services.checks import Done, Login, Status
+from mta.services.receiving import ReceptionSession
+from mta.services.reception import Opened, Reception
 from mta_ext.content import Content
 from mta_ext.envelope import MailParameters, RcptParameters
 from mta_ext.session import PENDING, _Pending
@@ -113,7 +113,7 @@ class Submission:
 class SubmissionSession(ReceptionSession):
     """Policy of one connection on a submission listener."""
 
-    __slots__ = ("_check", "_exchange", "_head", "_looked", "_person", "_submission")
+    __slots__ = ("_check", "_exchange", "_person", "_submission")
 
     def __init__(
         self, submission: Submission, reception: Reception, connection: ServerConnection, address: str, access: Access
@@ -124,9 +124,6 @@ class SubmissionSession(ReceptionSession):
         self._person = 0
         self._check: Check | None = None
         self._exchange: Exchange | None = None
-        #: The header section of a large message while it comes in; None when it has been dealt with.
-        self._head: bytes | None = None
-        self._looked = 0
 
     # The login.
 
@@ -207,33 +204,18 @@ class SubmissionSession(ReceptionSession):
 
     # The message.
 
+    @property
+    def mends(self) -> bool:
+        return True
+
     def _whole(self, content: Content, spool_id: int, now: int) -> bytes:
         octets = content.joined(b"")
         end = head_end(octets)
         head = octets if end < 0 else octets[:end]
-        mended = self._mended(head, spool_id, now)
-        return b"".join((self._trace(spool_id, now), mended, octets[len(head) :]))
+        mended = self.mended(head, spool_id, now)
+        return b"".join((self.trace(spool_id, now), mended, octets[len(head) :]))
 
-    def _begin(self, stream: ContentStream, data: bytes) -> None:
-        self._head, self._looked = b"", 0
-
-    def _write(self, stream: ContentStream, data: bytes, *, last: bool = False) -> None:
-        """The header section waits until all of it is there; it has its limit (``limits.header_section``)."""
-        if self._head is None:
-            stream.append(data)
-            return
-        self._head += data
-        end = head_end(self._head, self._looked)
-        self._looked = len(self._head)
-        if end < 0 and not last:
-            return
-        octets, self._head = self._head, None
-        head = octets if end < 0 else octets[:end]
-        now = self._reception.clock.now_ms()
-        mended = self._mended(head, self._trace_id, now)
-        stream.append(b"".join((self._trace(self._trace_id, now), mended, octets[len(head) :])))
-
-    def _mended(self, head: bytes, spool_id: int, now: int) -> bytes:
+    def mended(self, head: bytes, spool_id: int, now: int) -> bytes:
         text = format_id(spool_id)
         hostname = self._reception.settings.hostname
         added = missing_fields(head, text, hostname, now)

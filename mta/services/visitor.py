@@ -6,6 +6,7 @@ before it takes anything, and is called again with the same arguments when an an
 """
 
 import asyncio
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
@@ -35,7 +36,7 @@ DISCARDED: Final = b"250 2.0.0 ok\r\n"
 
 
 class Host(Protocol):
-    """The reception's side of a connection (``mta.services.reception.ReceptionSession``)."""
+    """The reception's side of a connection (``mta.services.receiving.ReceptionSession``)."""
 
     address: str
     trusted: bool
@@ -47,7 +48,11 @@ class Host(Protocol):
     def label(self) -> str: ...
     @property
     def recipients(self) -> tuple[str, ...]: ...
-    def redirect(self, address: str, *, all_of_them: bool) -> None: ...
+    def redirect(self, address: str, forward_path: str, domain: str, parameters: Any) -> None: ...
+    def redirect_all(self, address: str) -> None: ...
+    def readable(self, content: Content, then: Callable[[], None]) -> bool: ...
+    @property
+    def reader(self) -> Callable[[], Iterator[bytes]]: ...
     def on_reset(self) -> None: ...
     def on_error(self, exception: BaseException) -> None: ...
 
@@ -60,6 +65,7 @@ class Visitor:
         "_client",
         "_connection",
         "_discarding",
+        "_fields",
         "_greeted",
         "_greeting",
         "_guard",
@@ -89,6 +95,7 @@ class Visitor:
         self._said: Said | None = None
         self._self: Connection | None = None
         self._mail: Mail | None = None
+        self._fields = 0
         self._discarding = False
         self._handed = False
         self._welcomed = True
@@ -207,7 +214,7 @@ class Visitor:
     def mail(self, reverse_path: str, domain: str, size: int, eight_bit: bool, parameters: Any) -> Verdict:
         guard, host = self._guard, self._host
         if self._said is None:
-            host.added, self._discarding, self._mail = b"", False, None
+            host.added, self._fields, self._discarding, self._mail = b"", 0, False, None
             if not self._may(Deed.MESSAGE):
                 return guard.reject(host, "message_rate", MESSAGES, "MAIL", reverse_path, "")
         if guard.hooks is None:
@@ -234,7 +241,7 @@ class Visitor:
             return PENDING
         refusal = self._refusal(said, "RCPT", self._mail.sender, forward_path)
         if isinstance(said.decision, Redirect):
-            self._host.redirect(said.decision.recipient, all_of_them=False)
+            self._host.redirect(said.decision.recipient, *arguments)
         return TAKEN if isinstance(said.decision, Redirect | Discard) else refusal
 
     def _stranger(self, forward_path: str, arguments: tuple[Any, ...]) -> Verdict:
@@ -265,6 +272,8 @@ class Visitor:
         if not self._asks("content") or self._mail is None:
             return None
         self._handed = True
+        if self._said is None and not host.readable(content, partial(self._arrived, content)):
+            return PENDING
         said = self._said or self._ask("content", self._whole(content), (content,))
         if said is None:
             return PENDING
@@ -272,7 +281,7 @@ class Visitor:
         if isinstance(said.decision, Discard):
             return self._discard(said.name)
         if isinstance(said.decision, Redirect):
-            host.redirect(said.decision.recipient, all_of_them=True)
+            host.redirect_all(said.decision.recipient)
         refusal = self._refusal(said, "DATA", self._mail.sender)
         if refusal is not None:
             host.on_reset()
@@ -280,8 +289,20 @@ class Visitor:
 
     def _whole(self, content: Content) -> WholeContent:
         assert self._mail is not None
-        octets = None if content.streamed else content.joined(b"")
-        return WholeContent(self._mail, self._host.recipients, content.size, octets)
+        host = self._host
+        if content.streamed:
+            return WholeContent(self._mail, host.recipients, content.size, None, host.reader)
+        return WholeContent(self._mail, host.recipients, content.size, content.joined(b""))
+
+    def _arrived(self, content: Content) -> None:
+        """The last of a large content is on the disk."""
+        if self._host.visitor is self:
+            self._go_on("content", (content,))
+
+    @property
+    def inspects(self) -> bool:
+        """Hooks look at contents, and may add fields when they have."""
+        return self._asks("content")
 
     def _discard(self, name: str) -> bytes:
         sender = self._mail.sender if self._mail is not None else ""
@@ -311,7 +332,7 @@ class Visitor:
             said, self._said = self._said, None
             return said
         assert self._guard.hooks is not None
-        asked = self._guard.hooks.ask(stage, value, partial(self._late, stage, arguments))
+        asked = self._guard.hooks.ask(stage, value, partial(self._late, stage, arguments), self._fields)
         if isinstance(asked, Said):
             return asked
         self._task = asked
@@ -337,6 +358,7 @@ class Visitor:
     def _refusal(self, said: Said, command: str, sender: str = "", recipient: str = "") -> bytes | None:
         """What the hooks' words mean for the client, as far as that is a reply of their own."""
         self._host.added += b"".join(added.octets for added in said.fields)
+        self._fields += sum(len(added.fields) for added in said.fields)
         if said.failed:
             return self._guard.reject(self._host, f"hook: {said.name}", HOOK_FAILED, command, sender, recipient)
         reply = getattr(said.decision, "reply", None)

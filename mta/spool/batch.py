@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import lmdb
 
-from mta.disk.pieces import PIECE, id_key, piece_key
+from mta.disk.pieces import PIECE, id_key, piece_key, pieces_of
 from mta.errors import StorageError
 from mta.model.spoolid import format_id
 from mta.spool.books import enter
@@ -121,14 +121,18 @@ class Batch:
         self._purge.append(spool_id)
 
     def run(self, stream: "DiskStream", run: tuple[int, bytes]) -> None:
-        """Pieces of a stream from the number given. The first run marks the content as incomplete."""
+        """Pieces of a stream from the number given. The first run marks the content as incomplete. A front comes last;
+        pieces that it does not need are empty."""
         first, octets = run
         self.runs.append((stream, len(octets)))
         if stream.abandoned:
             return
-        if first == 0:
+        if first in (0, stream.start):
             self._put(id_key(stream.number), b"", db=self._shard.incomplete)
         self._pieces(stream.number, first, octets)
+        if first < stream.start:
+            for number in range(pieces_of(len(octets)), stream.start):
+                self._put(piece_key(stream.number, number), b"", overwrite=False, db=self._shard.content)
 
     def abandon(self, stream: "DiskStream", _nothing: None) -> None:
         """The content of a stream that no ticket will come for."""

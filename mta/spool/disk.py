@@ -158,11 +158,12 @@ class DiskSpool:
         stream = ticket.stream
         if stream is None:
             octets = len(ticket.content or b"")
+            message.pieces = pieces_of(octets)
         else:
             octets = stream.octets
             assert isinstance(stream, DiskStream)
             stream.finish()
-        message.pieces = pieces_of(octets)
+            message.pieces = stream.pieces
         self._space.take(octets)
         self._queue.append((Batch.ticket, ticket, encode_message(message)))
         self._begin_soon()
@@ -188,7 +189,7 @@ class DiskSpool:
 
     def open_stream(self, spool_id: int) -> "ContentStream":
         """See ``Spool.open_stream``."""
-        return DiskStream(spool_id, self._append_run, self._abandon)
+        return DiskStream(spool_id, self._append_run, self._abandon, self._reader.stream)
 
     def _append_run(self, stream: DiskStream, first: int, octets: bytes) -> None:
         if self._closed is None:

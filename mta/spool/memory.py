@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 
 import msgspec
 
-from mta.disk.pieces import pieces_of
+from mta.disk.pieces import FRONT_PIECES, PIECE, pieces_of
 from mta.disk.stream import MemoryStream
 from mta.errors import StorageError
 from mta.model.message import Message
@@ -19,6 +19,46 @@ from mta.spool.protocol import Change, ContentStream, Ledger, SpoolFailed, Ticke
 from mta.spool.tables import decode_message, due_bound, encode_message
 
 _CHUNK = 65_280
+
+
+class FrontedStream(MemoryStream):
+    """A ``ContentStream`` of the spool, with a front where one is kept."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__(loop)
+        self._front: bytes | None = None
+        self._abandoned = False
+
+    def keep_front(self) -> None:
+        """See ``ContentStream.keep_front``."""
+        self._front = bytes(self.content)
+        self.content.clear()
+
+    def extend_front(self, data: bytes) -> None:
+        """See ``ContentStream.extend_front``."""
+        if self._front is None or len(self._front) + len(data) > FRONT_PIECES * PIECE:
+            raise RuntimeError("there is no room in front of the content")
+        self._front += data
+        self.octets += len(data)
+
+    def all_written(self, then: Callable[[], None]) -> bool:
+        """See ``ContentStream.all_written``."""
+        return True
+
+    def read(self) -> Iterator[bytes]:
+        """See ``ContentStream.read``."""
+        if self._abandoned:
+            raise StorageError("the content was given up")
+        for start in range(0, len(self.content), _CHUNK):
+            yield bytes(self.content[start : start + _CHUNK])
+
+    @property
+    def whole(self) -> bytes:
+        return (self._front or b"") + self.content
+
+    def abandon(self) -> None:
+        self._abandoned = True
+        super().abandon()
 
 
 class MemorySpool:
@@ -94,7 +134,7 @@ class MemorySpool:
 
     def open_stream(self, spool_id: int) -> ContentStream:
         """See ``Spool.open_stream``."""
-        return MemoryStream(self._loop)
+        return FrontedStream(self._loop)
 
     def apply(self, change: Change) -> None:
         """See ``Spool.apply``."""
@@ -150,6 +190,6 @@ class MemorySpool:
 
 
 def _content_of(ticket: Ticket) -> bytes:
-    if isinstance(ticket.stream, MemoryStream):
-        return bytes(ticket.stream.content)
+    if isinstance(ticket.stream, FrontedStream):
+        return ticket.stream.whole
     return ticket.content or b""

@@ -28,6 +28,19 @@ class NullStream:
     def append(self, data: bytes) -> None:
         self.octets += len(data)
 
+    def keep_front(self) -> None:
+        """There is nothing to keep."""
+
+    def extend_front(self, data: bytes) -> None:
+        self.octets += len(data)
+
+    def all_written(self, then: Callable[[], None]) -> bool:
+        return True
+
+    def read(self) -> Iterator[bytes]:
+        """Raises StorageError: it is gone."""
+        raise StorageError("the content was not kept: this is the null spool")
+
     def abandon(self) -> None:
         """There is nothing to give up."""
 

@@ -108,6 +108,20 @@ class ContentStream(Protocol):
 
     def append(self, data: bytes) -> None: ...
 
+    def keep_front(self) -> None:
+        """What was given so far is the front of the content: ``extend_front`` adds to it until the ticket comes. Said
+        before the first 64 KiB are given."""
+
+    def extend_front(self, data: bytes) -> None:
+        """Up to 32,640 octets altogether. RuntimeError for more, or where no front was kept."""
+
+    def all_written(self, then: Callable[[], None]) -> bool:
+        """Whether all behind the front can be read now; if not, ``then`` is called once when it can, or never can."""
+
+    def read(self) -> Iterator[bytes]:
+        """What is written behind the front, in order, in chunks of at most 64 KiB. Raises StorageError when it is gone,
+        or could not be written."""
+
     def abandon(self) -> None:
         """The transaction ended without acceptance: what was written leaves the spool."""
 

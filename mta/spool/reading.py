@@ -34,6 +34,8 @@ from mta.spool.tables import (
 if TYPE_CHECKING:
     from lmdb import _Database
 
+    from mta.disk.stream import DiskStream
+
 
 class Reader:
     """Loop thread only. ``gathering`` lies over ``flying``, which lies over the snapshot."""
@@ -147,15 +149,20 @@ class Reader:
             if overlaid is not None:
                 yield overlaid[first * PIECE : (first + PIECES_PER_CHUNK) * PIECE]
             else:
-                yield self._chunk(message, first)
+                yield self._chunk(message.id, first, message.pieces)
 
-    def _chunk(self, message: Message, first: int) -> bytes:
+    def stream(self, stream: "DiskStream") -> Iterator[bytes]:
+        """See ``DiskStream.read``."""
+        for first in range(stream.start, stream.pieces, PIECES_PER_CHUNK):
+            yield self._chunk(stream.number, first, stream.pieces)
+
+    def _chunk(self, spool_id: int, first: int, end: int) -> bytes:
         pieces = []
-        for number in range(first, min(first + PIECES_PER_CHUNK, message.pieces)):
-            piece = self._get(self._shard.content, piece_key(message.id, number))
+        for number in range(first, min(first + PIECES_PER_CHUNK, end)):
+            piece = self._get(self._shard.content, piece_key(spool_id, number))
             if piece is None:
                 raise StorageError(
-                    f"{self._shard.directory}: piece {number} of the content of {format_id(message.id)} is missing"
+                    f"{self._shard.directory}: piece {number} of the content of {format_id(spool_id)} is missing"
                 )
             pieces.append(piece)
         return b"".join(pieces)

@@ -9,8 +9,10 @@ Replies are compared as one transcript, because a pipelining client (RFC 2920) s
 the file is for the reader. The handler's rules are those of ``tests.harness.recording_handler``.
 """
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -20,6 +22,9 @@ from tests.harness.recording_handler import LmtpHandler, RecordingHandler, carry
 FOLDER = Path(__file__).parent
 FILES = sorted([*FOLDER.glob("smtp/*.txt"), *FOLDER.glob("lmtp/*.txt")])
 KEYS = ("contents", "calls", "closes", "waits")
+USUAL = ("PIPELINING", "SIZE", "8BITMIME", "ENHANCEDSTATUSCODES")
+OFFER = re.compile("-(.*)\r\n250 ENHANCEDSTATUSCODES\r\n|250-ENHANCEDSTATUSCODES\r\n")
+CODE = re.compile(r"^([245])(\d\d[ -])\1\.\d+\.\d+ ", re.MULTILINE)
 
 
 def plays(dialogue: Dialogue) -> Iterator[tuple[bool, list[list[bytes]]]]:
@@ -56,6 +61,23 @@ def test_the_dialogue_goes_as_written_in_any_pieces(path, pending):
             assert len(handler.contents) == int(dialogue.expected["contents"])
         if "calls" in dialogue.expected:
             assert [call[0] for call in handler.calls] == dialogue.expected["calls"].split()
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: f"{path.parent.name}-{path.stem}")
+def test_the_dialogue_goes_without_enhanced_codes_where_they_are_not_offered(path):
+    """RFC 2034: the same replies in the same order, none with a code of that kind."""
+    dialogue = read(path, KEYS)
+    offered = dialogue.limits.get("extensions", USUAL)
+    limits: dict[str, Any] = dialogue.limits | {"extensions": tuple(n for n in offered if n != USUAL[-1])}
+    lmtp = path.parent.name == "lmtp"
+    session, handler = new_session(LmtpHandler if lmtp else RecordingHandler, lmtp=lmtp, **{"in_step": True} | limits)
+    first, *others = dialogue.writes
+    transcript = play(session, handler, first)
+    for part in others:
+        session.tls_started()
+        transcript += carry_on(session, handler, part)
+    expected = OFFER.sub(lambda met: f" {met[1]}\r\n" if met[1] else "", dialogue.server.decode())
+    assert transcript.decode() == CODE.sub(r"\1\2", expected)
 
 
 def test_there_are_dialogues_and_each_says_what_it_shows():

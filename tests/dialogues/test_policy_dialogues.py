@@ -13,7 +13,7 @@ import pytest
 
 from mta.config.units import network
 from mta.services.access import Access
-from mta.services.login import Login
+from mta.services.checks import Login
 from tests.harness.dialogues import read
 from tests.harness.in_process import turns
 from tests.harness.submitting import SUBMITS, Submitting
@@ -22,11 +22,13 @@ FILES = sorted(Path(__file__).parent.glob("policy/*.txt"))
 KEYS = ("client", "listener", "trouble")
 #: Few extensions, as EHLO says each of them in every file.
 LISTENERS = {
-    "submission": SUBMITS._replace(extensions=("PIPELINING", "AUTH")),
-    "relay": Access(extensions=("PIPELINING", "ETRN"), verify=False),
-    "telling": Access(extensions=("PIPELINING", "ETRN", "VRFY", "EXPN"), verify=True),
-    "proxied": Access(extensions=("PIPELINING", "XCLIENT", "XFORWARD"), xclient=(network("192.0.2.7/32"),)),
-    "required": Access(required=True, extensions=("PIPELINING", "STARTTLS")),
+    "submission": SUBMITS._replace(extensions=("ENHANCEDSTATUSCODES", "PIPELINING", "AUTH")),
+    "relay": Access(extensions=("ENHANCEDSTATUSCODES", "PIPELINING", "ETRN"), verify=False),
+    "telling": Access(extensions=("ENHANCEDSTATUSCODES", "PIPELINING", "ETRN", "VRFY", "EXPN"), verify=True),
+    "proxied": Access(
+        extensions=("ENHANCEDSTATUSCODES", "PIPELINING", "XCLIENT", "XFORWARD"), xclient=(network("192.0.2.7/32"),)
+    ),
+    "required": Access(required=True, extensions=("ENHANCEDSTATUSCODES", "PIPELINING", "STARTTLS")),
 }
 _QUEUED = re.compile(r"^250 2\.0\.0 [0-9A-Z]{13} queued", re.MULTILINE)
 

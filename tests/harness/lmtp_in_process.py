@@ -19,7 +19,10 @@ from mta.store.protocol import Store, StoreFailed
 from tests.harness.in_process import PATIENT
 from tests.harness.transports import FakeTransport
 
-SETTINGS = LmtpSettings("store.example", 50 << 20, 100, 2048, 65_536, 1 << 20, 20, 60, 100, 50, ("minasi.example",))
+#: Not in step: tests say whole conversations at once.
+SETTINGS = LmtpSettings(
+    "store.example", 50 << 20, 100, 2048, 65_536, 1 << 20, 20, 60, 100, 50, ("minasi.example",), in_step=False
+)
 HELLO = b"LHLO worker.example\r\n"
 CONTENT = b"Subject: x\r\n\r\nhello\r\n"
 
@@ -51,8 +54,10 @@ class LmtpInProcess:
             clock,
         )
 
-    def connect(self, peer: Any = ("192.0.2.7", 4711)) -> tuple[ServerConnection, FakeTransport]:
-        connection = ServerConnection(self.lmtp.opened, self.lmtp.closed, self.wheel, PATIENT)
+    def connect(
+        self, peer: Any = ("192.0.2.7", 4711), off: tuple[str, ...] = (), tls: str = "none"
+    ) -> tuple[ServerConnection, FakeTransport]:
+        connection = ServerConnection(self.lmtp.listener(tls, off), self.lmtp.closed, self.wheel, PATIENT)
         transport = FakeTransport(connection, peer)
         connection.connection_made(transport)
         return connection, transport

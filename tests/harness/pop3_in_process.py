@@ -13,7 +13,7 @@ from mta.metrics.layout import CONNECTIONS_IN
 from mta.net.deadlines import Wheel
 from mta.net.server import Deadlines, ServerConnection
 from mta.policy import sasl
-from mta.services.login import Done, Login
+from mta.services.checks import Done, Login
 from mta.services.pop3 import Access, Pop3, Pop3Settings
 from mta.store.memory import MemoryStore
 from mta.store.protocol import Copy, Delivery, Store

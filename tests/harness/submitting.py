@@ -13,8 +13,8 @@ from mta.metrics import MetricsTable
 from mta.policy import sasl
 from mta.policy.sasl import Attempt, Challenge
 from mta.services.access import EVERYWHERE, Access
+from mta.services.checks import Done, Login
 from mta.services.local import LocalMail
-from mta.services.login import Done, Login
 from mta.services.submission import Allowance, Submission
 from tests.harness.in_process import InProcess
 

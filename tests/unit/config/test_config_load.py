@@ -187,6 +187,10 @@ def test_a_table_where_a_value_belongs_and_the_other_way_round():
         ('[[listener]]\nprotocol = "ldap"\nproxy_protocol = true', "listener[0].proxy_protocol: is not for ldap"),
         ("[[listener]]\nproxy_protocol = true\nproxy_networks = []", "listener[0].proxy_networks: is empty"),
         ('[[listener]]\nextensions_off = ["SIZ"]', 'listener[0].extensions_off[0]: "SIZ" is not one of PIPELINING'),
+        (
+            '[[listener]]\nprotocol = "lmtp"\nextensions_off = ["PIPELINING", "SIZE", "ENHANCEDSTATUSCODES"]',
+            "listener[0].extensions_off: LMTP always has ENHANCEDSTATUSCODES and PIPELINING (RFC 2033 §5)",
+        ),
         ('[[listener]]\nvrfy = "yes"', 'listener[0].vrfy: "yes" is not one of no, trusted'),
         ('[login]\ntoken_verifier = "tokens"', 'login.token_verifier: "tokens" is not "module:name"'),
         ('[[listener]]\nprotocol = "pop3"\ntls = "starttls"', "listener[0].certificate: is missing"),

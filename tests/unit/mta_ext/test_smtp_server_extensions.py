@@ -5,6 +5,7 @@ import base64
 import pytest
 
 from mta_ext.session import PENDING
+from mta_ext.smtp_replies import without_codes
 from mta_ext.smtp_server import EXTENSIONS, MailParameters, RcptParameters, SmtpServerSession
 from tests.harness.recording_handler import LmtpHandler, RecordingHandler, new_session, settle
 
@@ -130,6 +131,50 @@ def test_an_extension_whose_condition_is_missing_is_not_offered(extensions, left
     session.take_output()
     lines = said(session, HELLO).splitlines()[1:]
     assert lines == ([b"250 " + left] if left else [])
+
+
+# -- Enhanced codes --
+
+
+@pytest.mark.parametrize(
+    ("reply", "bare"),
+    [
+        (b"", b""),
+        (b"250 2.1.0 ok\r\n", b"250 ok\r\n"),
+        (b"550-5.1.1 no\r\n550 5.1.1 such user\r\n", b"550-no\r\n550 such user\r\n"),
+        (b"250 2.1.5 a\r\n452 4.2.2 b\r\n550 c\r\n", b"250 a\r\n452 b\r\n550 c\r\n"),
+        (b"250 2.0.0\r\n", b"250 \r\n"),
+        (b"250-2.0.0\r\n250 2.0.0 \r\n", b"250-\r\n250 \r\n"),
+        (b"250 2.123.456 x", b"250 x"),
+        (b"250 2.0.0", b"250 "),
+        (b"250-hermes.example greets you\r\n250 SIZE 2.0.0\r\n",) * 2,
+        (b"250-2.0.0.example greets you\r\n250 x\r\n",) * 2,
+        (b"354 3.0.0 go on\r\n",) * 2,
+        (b"250 5.1.1 of another class\r\n",) * 2,
+        (b"250 2.1234.0 x\r\n",) * 2,
+        (b"250 2..0 x\r\n",) * 2,
+        (b"25\r\n2\r\n\r\n",) * 2,
+        (b"220x2.0.0 y\r\n",) * 2,
+        (b"334 Mi4wLjA=\r\n",) * 2,
+    ],
+)
+def test_a_reply_without_its_enhanced_code(reply, bare):
+    assert without_codes(reply) == bare
+
+
+@pytest.mark.parametrize("end", ["shut", "timed_out", "early", "errors"])
+def test_last_words_are_without_enhanced_codes_too(end):
+    session, _ = new_session(extensions=("PIPELINING",), errors=0, in_step=True)
+    if end != "early":
+        session.greet()
+        session.take_output()
+    session.feed(b"XYZZY\r\n")
+    if end == "shut":
+        session.shut(b"421 4.3.2 closing\r\n")
+    elif end == "timed_out":
+        session.timed_out()
+    assert {line[:6] for line in session.take_output().splitlines()} <= {b"500 co", b"421 to", b"421 cl", b"554 wa"}
+    assert session.closing
 
 
 # -- Chunks --

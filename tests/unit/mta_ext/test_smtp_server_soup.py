@@ -177,7 +177,7 @@ def test_chunks_make_the_content_that_the_reference_makes(said, places, binary):
 @given(st.binary(max_size=200), st.sampled_from([b"", b" LAST"]))
 def test_octets_of_a_chunk_are_never_commands(extension, octets, last):
     """In no state, whatever they are: the command behind them is the next one."""
-    options = {} if extension == "CHUNKING" else {"extensions": ("PIPELINING",)}
+    options = {} if extension == "CHUNKING" else {"extensions": ("PIPELINING", "ENHANCEDSTATUSCODES")}
     chunk = b"BDAT %d%b\r\n" % (len(octets), last) + octets
     for before in (b"", HELLO, HELLO + b"MAIL FROM:<a@b>\r\n", HELLO + b"MAIL FROM:<a@b>\r\nRCPT TO:<refused@d>\r\n"):
         _, _, calls, _, _ = outcome([before])

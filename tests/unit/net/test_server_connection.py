@@ -4,7 +4,7 @@ import asyncio
 import gc
 
 from mta.net.server import INPUT_HIGH, LINGER, Deadlines, ServerConnection
-from mta.services.reception import ReceptionSession
+from mta.services.receiving import ReceptionSession
 from mta_ext.smtp_server import SmtpServerSession
 from tests.harness.in_process import CONTENT, ENVELOPE, HELLO, InProcess, turns
 

@@ -2,7 +2,8 @@
 
 import pytest
 
-from mta.policy.hooks import AddHeaders, Connection, Defer, Redirect, Reject
+from mta.disk.pieces import FRONT_PIECES, PIECE
+from mta.policy.hooks import FIELD_LIMIT, FIELDS_LIMIT, AddHeaders, Connection, Defer, Redirect, Reject
 
 
 def test_replies_are_whole_lines():
@@ -54,3 +55,8 @@ def test_what_is_no_mailbox_cannot_be_made(text):
 def test_what_a_policy_is_told_cannot_be_changed():
     with pytest.raises(AttributeError):
         Connection("192.0.2.1", "id", known=False).address = "other"  # type: ignore[misc]
+
+
+def test_all_fields_have_room_in_front_of_a_content_beside_a_long_trace_field():
+    longest = AddHeaders((("X" * 76, "y" * (FIELD_LIMIT - 76)),) * FIELDS_LIMIT)
+    assert len(longest.octets) + 3_000 < FRONT_PIECES * PIECE

@@ -1,14 +1,21 @@
 """Hooks in a session: each answer at each stage, at once or late, and what a broken hook costs."""
 
 import asyncio
+from base64 import b64encode
 from typing import Any
 
 import pytest
 
+from mta.errors import StorageError
 from mta.metrics.layout import HOOK_FAILURES
 from mta.policy.hooks import Accept, AddHeaders, Defer, Discard, Redirect, Reject
+from mta.services.visitor import Visitor
+from mta.spool.disk import DiskSpool
+from mta.spool.memory import MemorySpool
 from tests.harness.guarded import HELLO, MAIL, RCPT, STRANGER, Guarded, replies
 from tests.harness.in_process import CONTENT, turns
+from tests.harness.spooling import SMALL
+from tests.harness.submitting import SUBMITS, Submitting
 
 MESSAGE = MAIL + RCPT + b"DATA\r\n" + CONTENT + b".\r\n"
 STAGES = ("connect", "hello", "mail", "rcpt", "content")
@@ -275,21 +282,236 @@ async def test_a_message_is_redirected_even_where_the_client_might_not_relay(mak
     assert (recipient.forward_path, recipient.domain) == ("trap@elsewhere.example", "elsewhere.example")
 
 
-async def test_content_above_the_limit_comes_without_octets_and_can_still_be_refused(make):
-    policy = Scripted(content=Reject(554, "5.7.1", "too dull"))
+@pytest.mark.parametrize("kind", [Scripted, Slow])
+@pytest.mark.parametrize("stage", ["rcpt", "content"])
+async def test_what_the_sender_wants_to_be_told_goes_with_a_redirected_message(make, kind, stage):
+    policy = kind(**{stage: Redirect("trap@elsewhere.example")})
     site = make(policy)
     connection, transport = site.stranger()
-    connection.data_received(HELLO + MAIL + RCPT + b"DATA\r\n")
-    connection.data_received(b"Subject: long\r\n\r\n")
-    for _ in range(12):
-        connection.data_received((b"x" * 98 + b"\r\n") * 1_000)
+    policy.__dict__.get("release", asyncio.Event()).set()
+    asked = b" NOTIFY=SUCCESS,DELAY ORCPT=rfc822;robert@ours.example\r\n"
+    connection.data_received(
+        HELLO
+        + MAIL.replace(b"\r\n", b" RET=HDRS ENVID=QQ314\r\n")
+        + RCPT.replace(b"\r\n", asked)
+        + b"DATA\r\n"
+        + CONTENT
+        + b".\r\n"
+    )
+    await turns(20)
+    assert replies(transport)[-1].endswith("queued")
+    [entry] = site.deliverer.entries
+    assert (entry.message.ret, entry.message.envid) == ("HDRS", "QQ314")
+    [recipient] = entry.message.recipients
+    assert recipient.forward_path == "trap@elsewhere.example"
+    assert (recipient.notify, recipient.orcpt) == ("SUCCESS,DELAY", "rfc822;robert@ours.example")
+
+
+async def test_in_place_of_all_whatever_was_asked_about_any_is_told(make):
+    site = make(Scripted(content=Redirect("trap@elsewhere.example")))
+    connection, _ = site.stranger()
+    first, second = RCPT.replace(b"\r\n", b" NOTIFY=SUCCESS\r\n"), RCPT.replace(b"bob", b"joe")
+    connection.data_received(HELLO + MAIL + first + second + b"DATA\r\n" + CONTENT + b".\r\n")
+    await turns(12)
+    [recipient] = site.deliverer.entries[0].message.recipients
+    assert (recipient.notify, recipient.orcpt) == ("SUCCESS,FAILURE,DELAY", None)
+
+
+LARGE = b"Subject: long\r\n\r\n" + b"".join(b"%08d" % n + b"x" * 90 + b"\r\n" for n in range(12_000))
+
+
+class Reader(Scripted):
+    """Reads the content before it answers."""
+
+    def __init__(self, *, content: Any, **answers: Any) -> None:
+        super().__init__(**answers)
+        self.read: list[list[bytes]] = []
+        self._answer = self._method("content", content)
+
+    def content(self, content: Any) -> Any:
+        self.read.append(list(content.pieces()))
+        return self._answer(content)
+
+
+class SlowReader(Reader):
+    """The same, with others on the loop between two pieces."""
+
+    async def content(self, content: Any) -> Any:
+        pieces = []
+        for piece in content.pieces():
+            pieces.append(piece)
+            await asyncio.sleep(0)
+        self.read.append(pieces)
+        return self._answer(content)
+
+
+def send_large(connection: Any) -> None:
+    for at in range(0, len(LARGE), 100_000):
+        connection.data_received(LARGE[at : at + 100_000])
     connection.data_received(b".\r\n")
-    await turns(8)
-    assert replies(transport)[-1] == "554 5.7.1 too dull"
+
+
+async def said_to_large(site: Guarded, envelope: bytes = MAIL + RCPT) -> tuple[Any, str]:
+    """The connection, and the reply to a content that is streamed."""
+    connection, transport = site.stranger()
+    connection.data_received(HELLO + envelope + b"DATA\r\n")
+    send_large(connection)
+    while connection.session.pending:
+        await asyncio.sleep(0.001)
+    return connection, replies(transport)[-1]
+
+
+async def read_for_ever(told: Any) -> None:
+    async with asyncio.timeout(5.0):
+        while list(told.pieces()):
+            await asyncio.sleep(0.001)
+
+
+@pytest.fixture(params=["memory", "disk"])
+async def on(request, make, tmp_path):
+    """``make`` with each spool."""
+
+    def made(*policies: Any) -> Guarded:
+        spool = DiskSpool(tmp_path / "0", 0, **SMALL) if request.param == "disk" else MemorySpool(0)
+        return make(*policies, reception={"spool": spool})
+
+    return made
+
+
+@pytest.mark.parametrize("kind", [Reader, SlowReader])
+async def test_content_above_the_limit_is_read_in_pieces_and_can_be_refused(on, kind):
+    policy = kind(content=Reject(554, "5.7.1", "too dull"))
+    site = on(policy)
+    connection, said = await said_to_large(site)
+    assert said == "554 5.7.1 too dull"
     [(_, told)] = policy.asked
-    assert told.content is None
-    assert told.size > 1_200_000
+    assert (told.content, told.size) == (None, len(LARGE))
+    [pieces] = policy.read
+    assert max(map(len, pieces)) <= 65_536
+    assert b"".join(pieces) == LARGE
     assert connection.session.idle
+    with pytest.raises(StorageError):
+        await read_for_ever(told)
+
+
+@pytest.mark.parametrize("kind", [Reader, SlowReader])
+async def test_fields_are_added_to_content_above_the_limit_as_to_any(on, kind):
+    fields = AddHeaders(tuple((f"X-{n}", "y" * 890) for n in range(30)))
+    policy = kind(mail=AddHeaders((("X-Mail", "m"),)), rcpt=AddHeaders((("X-Rcpt", "r"),)), content=fields)
+    site = on(policy)
+    _, said = await said_to_large(site)
+    assert said.endswith("queued")
+    [content] = contents(site)
+    assert content.startswith(b"Received: ")
+    assert content.endswith(b"\r\nX-Mail: m\r\nX-Rcpt: r\r\n" + fields.octets + LARGE)
+    [entry] = site.deliverer.entries
+    assert entry.message.size == len(content)
+    assert b"".join(policy.asked[-1][1].pieces()) == LARGE
+
+
+async def test_what_is_submitted_is_read_as_it_will_go_out(make, tmp_path):
+    policy = Reader(content=AddHeaders((("X-Score", "5"),)))
+    (tmp_path / "submission").mkdir()
+    place = Submitting(tmp_path / "submission")
+    place.reception.guard = make(policy).guard
+    connection, transport = place.connect(access=SUBMITS)
+    plain = b64encode(b"\0mark@minasi.example\0arlington")
+    for said in (HELLO, b"AUTH PLAIN " + plain + b"\r\n", b"MAIL FROM:<mark@minasi.example>\r\n" + RCPT + b"DATA\r\n"):
+        connection.data_received(said)
+        await turns(10)
+    connection.data_received(b"Bcc: secret@x.example\r\n")
+    send_large(connection)
+    await turns(20)
+    assert replies(transport)[-1].endswith("queued")
+    [entry] = place.deliverer.entries
+    content = b"".join(place.spool.content(entry.message))
+    front, _, rest = content.partition(b"\r\nX-Score: 5\r\n")
+    assert front.startswith(b"Received: ")
+    assert rest == b"".join(policy.read[0])
+    assert rest.endswith(LARGE)
+    assert b"\r\nDate: " in b"\r\n" + rest[: -len(LARGE)]
+    assert b"Bcc" not in content
+    await place.close()
+
+
+@pytest.mark.parametrize("answer", [None, Accept(), AddHeaders(()), Redirect("trap@elsewhere.example")])
+async def test_content_above_the_limit_is_stored_as_it_came_whatever_else_is_said(on, answer):
+    site = on(Scripted(content=answer))
+    _, said = await said_to_large(site)
+    assert said.endswith("queued")
+    [content] = contents(site)
+    assert content.startswith(b"Received: ")
+    assert content.endswith(b"\r\n" + LARGE)
+    assert content.count(b"\r\n\r\n") == 1
+
+
+@pytest.mark.parametrize("answer", [Discard(), "no answer", AddHeaders((("X-Much", "1"),) * 33)])
+async def test_nothing_of_content_above_the_limit_stays_when_it_is_not_taken(make, tmp_path, answer):
+    spool = DiskSpool(tmp_path / "0", 0, **SMALL)
+    site = make(Scripted(content=answer), reception={"spool": spool})
+    _, said = await said_to_large(site)
+    assert said == ("250 2.0.0 ok" if isinstance(answer, Discard) else FAILED)
+    await until_purged(spool)
+
+
+async def test_who_leaves_while_the_last_of_a_large_content_is_written_leaves_nothing(make, tmp_path):
+    spool = DiskSpool(tmp_path / "0", 0, **SMALL)
+    policy = Reader(content=None)
+    site = make(policy, reception={"spool": spool})
+    connection, _ = site.stranger()
+    connection.data_received(HELLO + MAIL + RCPT + b"DATA\r\n")
+    send_large(connection)
+    assert connection.session.pending
+    connection.connection_lost(None)
+    await until_purged(spool)
+    assert policy.read == []
+    assert not site.deliverer.entries
+    assert not any(site.left_over().values())
+
+
+async def until_purged(spool: DiskSpool) -> None:
+    """No piece of any content is left on the disk."""
+    async with asyncio.timeout(5.0):
+        while spool._reader.snapshot.stat(spool._files.content)["entries"] or spool._reader.incomplete():
+            await asyncio.sleep(0.001)
+
+
+async def test_a_spool_that_fails_meanwhile_is_an_error_of_the_hook_that_reads(make, tmp_path, caplog):
+    spool = DiskSpool(tmp_path / "0", 0, **SMALL)
+    site = make(Reader(content=None), reception={"spool": spool})
+    connection, transport = site.stranger()
+    connection.data_received(HELLO + MAIL + RCPT + b"DATA\r\n")
+    send_large(connection)
+    spool._fail(OSError("the disk is gone"))
+    while connection.session.pending:
+        await asyncio.sleep(0.001)
+    assert replies(transport)[-1] == FAILED
+    assert "hook policy0: content raised StorageError(" in caplog.text
+    assert not site.deliverer.entries
+
+
+async def test_fields_for_which_no_room_was_kept_are_an_error_and_not_dropped(make, tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr(Visitor, "inspects", False)
+    spool = DiskSpool(tmp_path / "0", 0, **SMALL)
+    site = make(Scripted(content=AddHeaders((("X-Score", "5"),))), reception={"spool": spool})
+    connection, said = await said_to_large(site)
+    assert said == "451 4.3.0 internal error"
+    assert "there is no room in front of the content" in caplog.text
+    await until_purged(spool)
+    connection.data_received(MESSAGE)
+    while connection.session.pending:
+        await asyncio.sleep(0.001)
+    [content] = contents(site)
+    assert content.endswith(b"\r\nX-Score: 5\r\n" + CONTENT)
+
+
+async def test_the_fields_of_all_stages_have_one_limit(make, caplog):
+    twelve = AddHeaders((("X-Much", "1"),) * 12)
+    site = make(Scripted(mail=twelve, rcpt=twelve, content=twelve))
+    said = await played(site)
+    assert said[-1] == FAILED
+    assert "more than 32 fields were added to the message" in caplog.text
+    assert not site.deliverer.entries
 
 
 async def test_who_leaves_while_a_hook_looks_at_the_content_leaves_nothing(make):

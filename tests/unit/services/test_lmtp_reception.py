@@ -4,6 +4,7 @@ import re
 import tempfile
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -123,6 +124,43 @@ async def test_what_leads_to_no_mailbox_or_elsewhere_is_unknown(site: LmtpInProc
         "content": "no such mailbox here",
         "command": "RCPT",
     }
+
+
+async def offered(site: LmtpInProcess, **options: Any) -> list[str]:
+    connection, transport = site.connect(**options)
+    transport.take()
+    connection.data_received(HELLO)
+    lines = transport.take().decode().split("\r\n")[1:-1]
+    connection.connection_lost(None)
+    return [line[4:].partition(" ")[0] for line in lines]
+
+
+async def test_the_store_offers_what_it_keeps_and_nothing_that_goes_further(site: LmtpInProcess) -> None:
+    usual = ["PIPELINING", "SIZE", "8BITMIME", "SMTPUTF8", "CHUNKING", "ENHANCEDSTATUSCODES"]
+    assert await offered(site) == usual
+    assert await offered(site, tls="starttls") == [*usual, "STARTTLS"]
+    assert await offered(site, off=("CHUNKING", "SIZE", "DSN")) == [usual[0], "8BITMIME", "SMTPUTF8", usual[-1]]
+
+
+@pytest.mark.parametrize(
+    ("command", "code"),
+    [
+        (b"MAIL FROM:<a@b.example> BODY=BINARYMIME", "501"),
+        (b"MAIL FROM:<a@b.example> RET=HDRS", "555"),
+        (b"MAIL FROM:<a@b.example>\r\nRCPT TO:<mark@minasi.example> NOTIFY=SUCCESS", "555"),
+    ],
+)
+async def test_what_is_for_the_client_to_do_is_not_taken(site: LmtpInProcess, command: bytes, code: str) -> None:
+    replies = await site.say(command + b"\r\n")
+    assert replies[-1].startswith(f"{code} 5.5.4 ")
+
+
+async def test_who_does_not_wait_for_354_is_sent_away(tmp_path: Path, people: DirectoryReader) -> None:
+    site = LmtpInProcess(tmp_path, people, in_step=True)
+    replies = await site.say(envelope(MARK) + DATA)
+    assert replies[-1] == "554 5.5.0 improper command pipelining"
+    assert (await site.say(envelope(MARK) + b"DATA\r\n", CONTENT + b".\r\n"))[-1].endswith(" stored")
+    await site.close()
 
 
 async def test_addresses_that_lead_to_one_mailbox_make_one_copy(site: LmtpInProcess, people: Directory) -> None:

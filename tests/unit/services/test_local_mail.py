@@ -11,7 +11,6 @@ import pytest
 from mta.directory.protocol import DirectoryUnreadable, Resolution
 from mta.metrics.layout import DEFERRED, DELIVERED, FAILED
 from mta.model.message import Recipient, RecipientState
-from mta.services.expansions import without_success
 from mta.services.local import UNKNOWN, UNREADABLE, LocalMail
 from tests.harness.scripted_remote import ScriptedServer
 from tests.harness.works import CLOCK, Works
@@ -187,7 +186,7 @@ async def test_those_behind_an_alias_are_still_there_when_only_the_record_is(wor
         ("sales", "SUCCESS,FAILURE", ["expanded"], 3),
         ("sales", "SUCCESS", ["expanded"], 3),
         ("sales", "FAILURE", [], 2),
-        ("team", "SUCCESS", ["expanded"], 3),
+        ("team", "SUCCESS", ["delivered"], 3),
         ("out", "SUCCESS", ["relayed"], 2),
     ],
 )
@@ -207,6 +206,30 @@ async def test_success_is_reported_of_an_alias_of_several_when_it_is_expanded(
     works.nothing_left()
 
 
-def test_what_is_left_of_notify() -> None:
-    asked = (None, "NEVER", "SUCCESS", "SUCCESS,FAILURE", "FAILURE,DELAY")
-    assert [without_success(each) for each in asked] == [None, "NEVER", "NEVER", "FAILURE", "FAILURE,DELAY"]
+async def test_an_alias_of_somebody_who_gets_the_message_anyway_is_reported_by_itself(
+    works: Works, table: Table
+) -> None:
+    async with ScriptedServer() as server:
+        works.router.lead_to(server.port)
+        mark = Recipient("mark@b.example", DOMAIN, notify="NEVER")
+        table.entries["boss@b.example"] = Resolution("alias", "boss@b.example", targets=("mark@b.example",))
+        works.post(mark, Recipient("boss@b.example", DOMAIN, notify="SUCCESS"), reverse_path="s@c.example")
+        await works.until(DELIVERED, 2)
+        [report] = [each for remote in server.remotes for each in remote.received if not each.reverse_path]
+        assert b"\r\nAction: expanded\r\n" in report.content
+        assert b"rfc822;boss@b.example" in report.content.replace(b" ", b"")
+        works.delivery.drain()
+        await works.connections_end()
+    works.nothing_left()
+
+
+async def test_a_list_keeps_what_the_content_needs_and_not_what_the_sender_wants(works: Works) -> None:
+    works.router.lead_to(1)
+    needed = {"smtputf8": True, "binary": True, "requiretls": True, "priority": 3}
+    team = Recipient("team@b.example", DOMAIN, notify="DELAY")
+    message = works.post(team, reverse_path="s@c.example", envid="QQ1", ret="FULL", **needed)
+    await works.until(DEFERRED, 2)
+    [copy] = [each for each in works.spool.messages(0, 10) if each.origin == message.id]
+    assert (copy.reverse_path, copy.envid, copy.ret, copy.priority) == ("boss@b.example", None, None, 3)
+    assert (copy.smtputf8, copy.binary, copy.requiretls) == (True, True, True)
+    assert {recipient.notify for recipient in copy.recipients} == {None}

@@ -14,8 +14,9 @@ from mta.directory.protocol import DirectoryUnreadable
 from mta.directory.tables import directory_path
 from mta.directory.writer import DirectoryWriter
 from mta.policy.sasl import Challenge
-from mta.services import login as module
-from mta.services.login import CLIENT_LIMIT, Login, Logins
+from mta.services import checks, login
+from mta.services.checks import CLIENT_LIMIT, Login
+from mta.services.login import Logins
 from tests.harness.directory import SMALL, fill_directory
 
 MARK = "mark@minasi.example"
@@ -125,7 +126,7 @@ async def test_the_answer_never_comes_inside_the_call(place):
 async def test_a_right_password_is_remembered_and_then_costs_little(place, monkeypatch):
     logins = place()
     assert await logins.ask(MARK) == RIGHT
-    monkeypatch.setattr(module, "verify", lambda *args: pytest.fail("computed again"))
+    monkeypatch.setattr(login, "verify", lambda *args: pytest.fail("computed again"))
     assert await logins.ask(MARK) == RIGHT
     assert await logins.ask("mark", client=AWAY) == RIGHT
 
@@ -146,7 +147,7 @@ async def test_nothing_is_remembered_when_nothing_is_to_be(place):
 
 
 async def test_what_is_remembered_has_a_bound(place, monkeypatch):
-    monkeypatch.setattr(module, "REMEMBERED_LIMIT", 1)
+    monkeypatch.setattr(checks, "REMEMBERED_LIMIT", 1)
     logins = place(people=(MARK, "ann@minasi.example"))
     await logins.ask(MARK)
     await logins.ask("ann")
@@ -220,7 +221,7 @@ async def test_one_client_waits_in_so_many_checks_and_others_have_room(place, mo
     assert await logins.ask(MARK, client=AWAY) == RIGHT
     assert not all(answer.done() for answer in answers)
     assert {await answer for answer in answers[:CLIENT_LIMIT]} == {WRONG}
-    monkeypatch.setattr(module, "WAITING_LIMIT", 0)
+    monkeypatch.setattr(checks, "WAITING_LIMIT", 0)
     assert await logins.ask(MARK, "x", client=AWAY) == Login("busy")
 
 
@@ -240,7 +241,7 @@ async def test_clients_take_turns(place):
 async def test_a_check_that_nobody_awaits_is_not_computed(place, monkeypatch):
     logins = place("[login]\nchecks = 1")
     computed = []
-    monkeypatch.setattr(module, "verify", lambda credentials, password: computed.append(password) or False)
+    monkeypatch.setattr(login, "verify", lambda credentials, password: computed.append(password) or False)
     first, _ = logins.begin(MARK, "a")
     second, unanswered = logins.begin(MARK, "b")
     second.cancel()
@@ -266,7 +267,7 @@ async def test_a_check_that_breaks_is_unavailable(place, monkeypatch):
         raise MemoryError
 
     logins = place()
-    monkeypatch.setattr(module, "verify", broken)
+    monkeypatch.setattr(login, "verify", broken)
     assert await logins.ask(MARK) == Login("unavailable")
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from mta.errors import StorageError
 from mta.net.server import ServerConnection
-from mta.services.login import Login
+from mta.services.checks import Login
 from mta.services.pop3 import DRAINING, Access, Pop3Session
 from mta.store.memory import MemoryStore
 from mta_ext.pop3_server import Pop3ServerSession

@@ -14,7 +14,7 @@ from mta.model.message import Message
 from mta.services import inquiries
 from mta.services.access import EVERYWHERE, Access, access_of
 from mta.services.local import LocalMail
-from mta.services.reception import held_until
+from mta.services.receiving import held_until
 from mta_ext.envelope import MailParameters
 from tests.harness.in_process import CONTENT, HELLO, InProcess, turns
 
@@ -263,6 +263,36 @@ def test_each_extension_can_be_switched_off_and_takes_with_it_what_needs_it():
     assert "BINARYMIME" not in offered('extensions_off = ["CHUNKING"]').extensions
     everything = ", ".join(f'"{name}"' for name in EVERYWHERE)
     assert offered(f"extensions_off = [{everything}]").extensions == ()
+
+
+@pytest.mark.parametrize("why", ["draining", "too many", "too many of one"])
+async def test_who_is_turned_away_hears_no_enhanced_code_where_there_are_none(place, why):
+    access = offered('extensions_off = ["ENHANCEDSTATUSCODES"]')
+    if why == "draining":
+        place.reception.drain()
+    else:
+        name = "connections" if why == "too many" else "connections_per_client"
+        place.reception.settings = place.reception.settings._replace(**{name: 0})
+    _, coded = place.connect()
+    assert coded.said.startswith(b"421 4.3.2 ")
+    _, bare = place.connect(access=access)
+    assert bare.said == coded.said.replace(b"4.3.2 ", b"")
+
+
+async def test_policy_speaks_without_enhanced_codes_where_there_are_none(place, tmp_path):
+    talk = Talk(place, offered('extensions_off = ["ENHANCEDSTATUSCODES"]')._replace(in_step=False))
+    said = await talk.say(
+        b"EHLO client.example", b"MAIL FROM:<a@athena.example>", b"RCPT TO:<nobody@minasi.example>",
+        b"RCPT TO:<mark@minasi.example>", b"DATA", CONTENT + b".", b"QUIT",
+    )  # fmt: skip
+    assert "250-ENHANCEDSTATUSCODES" not in said
+    replies = [line.split() for line in said if line[:4] != "250-"]
+    assert [words[1] for words in replies[2:6]] == ["ok", "no", "ok", "end"]
+    assert (replies[6][2], replies[7][1]) == ("queued", "bye")
+    place.events.close()
+    events = [msgspec.json.decode(line) for line in (tmp_path / "events.jsonl").read_bytes().splitlines()]
+    [rejection] = [event for event in events if event["type"] == "Rejection"]
+    assert rejection["response"]["enhanced_code"] == "5.1.1"
 
 
 def test_what_needs_a_reason_is_offered_only_with_it():

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from mta.services.reception import DISK_LOW
+from mta.services.receiving import DISK_LOW
 from mta.spool.disk import DiskSpool
 from tests.harness.in_process import ENVELOPE, HELLO, InProcess, turns
 from tests.harness.spooling import SMALL

@@ -93,3 +93,18 @@ async def test_a_hook_that_raises_is_seen_and_costs_a_451():
 def test_what_is_no_record_is_refused(text):
     with pytest.raises(DataError):
         read_record(text)
+
+
+class Reading:
+    def content(self, content: Any) -> None:
+        self.seen = content
+
+
+async def test_large_content_is_given_as_a_server_gives_it():
+    policy = Reading()
+    lines = "".join(f"C: {'x' * 1000}\n" for _ in range(1100))
+    await steps(RECORD.replace("C: .", f"{lines}C: ."), policy)
+    seen = policy.seen
+    assert seen.content is None
+    assert max(map(len, seen.pieces())) <= 65_536
+    assert len(b"".join(seen.pieces())) == seen.size > 1 << 20

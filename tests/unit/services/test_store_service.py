@@ -103,7 +103,8 @@ class Line:
         return answer
 
     async def envelope(self) -> None:
-        assert (await self.say("LHLO x", "MAIL FROM:<a@b.example>", f"RCPT TO:<{MARK}>")).startswith("250")
+        assert (await self.say("LHLO x")).startswith("250")
+        assert (await self.say("MAIL FROM:<a@b.example>", f"RCPT TO:<{MARK}>")).startswith("250")
 
     async def letter(self) -> str:
         assert (await self.say("DATA")).startswith("354")

@@ -18,6 +18,11 @@ C: RCPT TO:<joe@minasi.example>
 C: DATA
 C: Subject: cheap potatoes
 C: .
+C: MAIL FROM:<>
+C: RCPT TO:<joe@minasi.example>
+C: DATA
+C: Subject: dear potatoes
+C: .
 C: QUIT
 """
 
@@ -37,4 +42,7 @@ async def test_the_example_policy_decides_as_it_is_read(tmp_path):
         Step("rcpt", name, "redirects to trap@minasi.example"),
         Step("rcpt", name, "no opinion"),
         Step("content", name, "rejects: 554 5.7.1 not in this house"),
+        Step("mail", name, "adds X-House-Sender: nobody"),
+        Step("rcpt", name, "no opinion"),
+        Step("content", name, "adds X-House-Size: 24"),
     ]

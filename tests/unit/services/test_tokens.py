@@ -8,7 +8,7 @@ import pytest
 
 from mta.errors import ConfigError
 from mta.services import tokens
-from mta.services.login import Login
+from mta.services.checks import Login
 from tests.unit.services.test_logins import HOME, MARK, RIGHT, WRONG, place
 
 __all__ = ["place"]  # a fixture

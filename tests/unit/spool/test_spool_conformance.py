@@ -212,6 +212,66 @@ async def test_streamed_content_is_the_same_as_content_at_once(spool: Spool) -> 
 
 
 @keepers
+@pytest.mark.parametrize("octets", [0, 1, PIECE, 17 * PIECE + 1, 300_000])
+@pytest.mark.parametrize("added", [0, 1, 4 * PIECE, 8 * PIECE - 5])
+async def test_a_front_grows_until_the_ticket_comes(spool: Spool, octets: int, added: int) -> None:
+    rest = bytes(n * 11 % 253 for n in range(octets))
+    stream = spool.open_stream(1)
+    stream.append(b"front")
+    stream.keep_front()
+    for start in range(0, octets, 33_333):
+        stream.append(rest[start : start + 33_333])
+    written = asyncio.Event()
+    if not stream.all_written(written.set):
+        await asyncio.wait_for(written.wait(), 20)
+    assert stream.all_written(written.set)
+    assert b"".join(stream.read()) == rest
+    stream.extend_front(b"+" * added)
+    assert stream.octets == 5 + added + octets
+    settled = Settled()
+    content = b"front" + b"+" * added + rest
+    message = make_message(1, content)
+    spool.accept(ticket(message, None, settled, stream))
+    await settled.count(1)
+    assert stream.backlog == 0
+    assert b"".join(spool.content(message)) == content
+    assert max(map(len, spool.content(message))) <= 65_536
+    assert b"".join(stream.read()) == rest
+    spool.apply(Change(message, finished=True, leaving=tuple(key for key, _ in entries_of(message))))
+    await applied(spool, Change(make_message(2)))
+    with pytest.raises(StorageError):
+        list(spool.content(message))
+
+
+@keepers
+async def test_a_front_has_an_end(spool: Spool) -> None:
+    stream = spool.open_stream(1)
+    with pytest.raises(RuntimeError, match="no room"):
+        stream.extend_front(b"x")
+    stream.append(b"front")
+    stream.keep_front()
+    stream.extend_front(b"x" * (8 * PIECE - 5))
+    with pytest.raises(RuntimeError, match="no room"):
+        stream.extend_front(b"x")
+    stream.abandon()
+
+
+@keepers
+async def test_what_was_given_up_cannot_be_read(spool: Spool) -> None:
+    stream = spool.open_stream(1)
+    stream.append(b"front")
+    stream.keep_front()
+    stream.append(b"x" * 100_000)
+    written = asyncio.Event()
+    if not stream.all_written(written.set):
+        await asyncio.wait_for(written.wait(), 20)
+    stream.abandon()
+    await applied(spool, Change(make_message(2)))
+    with pytest.raises(StorageError):
+        list(stream.read())
+
+
+@keepers
 async def test_the_shell_hears_when_a_stream_has_drained(spool: Spool) -> None:
     stream = spool.open_stream(1)
     drained = asyncio.get_running_loop().create_future()

@@ -67,14 +67,22 @@ class AnySpool(RuleBasedStateMachine):
         self.next_id += 1
         return message, content
 
-    @rule(domains=DOMAINS, octets=CONTENT, streamed=st.booleans())
-    def accept(self, domains: list[str], octets: int, streamed: bool) -> None:
+    @rule(domains=DOMAINS, octets=CONTENT, streamed=st.booleans(), front=st.none() | st.integers(0, 100))
+    def accept(self, domains: list[str], octets: int, streamed: bool, front: int | None) -> None:
+        """``front``: octets of a streamed content that are the first part of its front; the second is as long."""
         message, content = self.new_message(domains, octets)
         stream = None
         if streamed:
             stream = self.spool.open_stream(message.id)
-            for start in range(0, octets, 30_000):
+            first = second = 0
+            if front is not None:
+                first, second = min(front, octets), min(2 * front, octets)
+                stream.append(content[:first])
+                stream.keep_front()
+            for start in range(second, octets, 30_000):
                 stream.append(content[start : start + 30_000])
+            if front is not None:
+                stream.extend_front(content[first:second])
         self.waiting.append((message, content))
         self.spool.accept(
             Ticket(message, None if streamed else content, entries_of(message), self.note_settled, stream)
