@@ -16,6 +16,10 @@ MT-PRIORITY               passed on                                    sent with
 8-bit content             BODY=8BITMIME                                converted
 binary content            BODY=BINARYMIME                              converted
 ========================  ===========================================  ==============================================
+
+A status here (5.6.7 …) is about one host. Another host of the site may offer what is lacking, so each is asked before
+the message fails (RFC 8689 §4.2.1; ``lacks`` in ``mta.policy.trouble``). What can be sent without, or converted, goes
+to the first host all the same.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -29,8 +33,9 @@ _DIGITS: Final = 9
 
 
 class Offer(NamedTuple):
-    """What a remote can do. ``limit``: recipients of a transaction, ``messages``: of a connection (RFC 9422); 0: not
-    said. ``least_by``: seconds below which a deadline is refused; -1: DELIVERBY is not offered."""
+    """What a remote can do. ``limit``: recipients of a transaction, ``messages`` and ``domains`` of recipients: of a
+    connection (RFC 9422); 0: not said. ``least_by``: seconds below which a deadline is refused; -1: DELIVERBY is not
+    offered."""
 
     eight_bit: bool = False
     binary: bool = False
@@ -41,6 +46,7 @@ class Offer(NamedTuple):
     least_by: int = -1
     limit: int = 0
     messages: int = 0
+    domains: int = 0
     last_hop: bool = False
 
 
@@ -72,6 +78,7 @@ def offer_of(extensions: Mapping[str, str], *, verified: bool = False, lmtp: boo
         -1 if least_by is None else _number(least_by),
         limits.get("RCPTMAX", 0),
         limits.get("MAILMAX", 0),
+        limits.get("RCPTDOMAINMAX", 0),
         lmtp,
     )
 
@@ -166,7 +173,7 @@ def _deadline(message: Message, offer: Offer, now: int) -> list[str] | Problem:
             return _lacking("5.3.3", "the message has a deadline, and the remote does not offer DELIVERBY")
         return []
     if returns and left < offer.least_by:
-        return Problem(Kind.DEADLINE, text=f"{left} s are left, and the remote wants {offer.least_by} s at least")
+        return _lacking("5.4.7", f"{left} s are left, and the remote wants {offer.least_by} s at least")
     return [f"BY={max(left, -999_999_999)};{message.by_mode or 'N'}"]
 
 

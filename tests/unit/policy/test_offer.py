@@ -33,7 +33,7 @@ def refused(offer: Offer, **changes) -> str:
 def test_keywords_are_read():
     said = {"8BITMIME": "", "CHUNKING": "", "BINARYMIME": "", "DSN": "", "SMTPUTF8": "", "REQUIRETLS": "",
             "MT-PRIORITY": "MIXER", "DELIVERBY": "240", "LIMITS": "RCPTMAX=20 mailmax=5 RCPTDOMAINMAX=1"}  # fmt: skip
-    assert offer_of(said, verified=True) == Offer(True, True, True, True, True, True, 240, 20, 5)
+    assert offer_of(said, verified=True) == Offer(True, True, True, True, True, True, 240, 20, 5, 1)
     assert not offer_of(said).requiretls, "TLS that nobody has checked"
     assert not offer_of({"BINARYMIME": ""}).binary, "without CHUNKING there is no way to send it"
     assert offer_of({"DELIVERBY": ""}).least_by == 0
