@@ -23,7 +23,7 @@ from mta.policy.relay import RelayPolicy, within
 from mta.queue.scheduler import Scheduler
 from mta.services.access import Access
 from mta.services.enqueue import enqueue
-from mta.services.guard import Guard
+from mta.services.guard import TOO_MANY, Guard
 from mta.services.inquiries import Inquiries
 from mta.services.local import NO_LOCAL_MAIL, LocalMail
 from mta.services.visitor import Visitor
@@ -34,10 +34,10 @@ from mta_ext.envelope import MailParameters, RcptParameters
 from mta_ext.headers import field_value
 from mta_ext.session import PENDING, _Pending
 from mta_ext.smtp_server import SmtpServerSession
+from mta_ext.throttle import UNCOUNTED
 
 _log = logging.getLogger("mta.reception")
 
-TOO_MANY = b"421 4.3.2 too many connections, try again later\r\n"
 DRAINING = b"421 4.3.2 shutting down, try again later\r\n"
 FAILING = b"421 4.3.2 storage trouble, try again later\r\n"
 FAILED = b"451 4.3.0 the message could not be stored, try again later\r\n"
@@ -142,7 +142,7 @@ class Reception:
             refusal = self.guard.enter(connection, handler, len(self.sessions) / settings.connections)
             if refusal is not None:
                 return handler.turn_away(refusal)
-        if self.clients[address] >= settings.connections_per_client:  # over all workers the guard counts
+        if self.clients[address] >= settings.connections_per_client:  # over all workers the guard has counted
             return handler.turn_away(TOO_MANY)
         self.clients[address] += 1
         self.counters.add(CONNECTIONS_IN, 1)
@@ -154,8 +154,7 @@ class Reception:
         handler = self.sessions.pop(connection, None)
         if handler is not None:
             handler.leave()
-            if handler.visitor is not None:
-                handler.visitor.left()
+            handler.left()
             self.counters.add(CONNECTIONS_IN, -1)
             left = self.clients[handler.peer] - 1
             if left:
@@ -211,6 +210,7 @@ class ReceptionSession:
         "added",
         "address",
         "peer",
+        "row",
         "session",
         "submitter",
         "trusted",
@@ -231,6 +231,8 @@ class ReceptionSession:
         self.session: SmtpServerSession
         #: What policy asks and counts about this client; None: nothing.
         self.visitor: Visitor | None = None
+        #: Of a known client, in the table of connections over all workers.
+        self.row = UNCOUNTED
         #: Fields that hooks want at the top of the open transaction's message.
         self.added = b""
         self.trusted: bool = reception.relay.trusts(address)
@@ -244,10 +246,15 @@ class ReceptionSession:
         self._trace_id = 0
         self._began = 0.0
 
+    def left(self) -> None:
+        """Policy counts the client no more."""
+        guard = self._reception.guard
+        if guard is not None:
+            guard.leave(self)
+
     def turn_away(self, reply: bytes) -> bytes:
         """Before the connection is anything to us: what was made for it goes at once."""
-        if self.visitor is not None:
-            self.visitor.left()
+        self.left()
         self.session.eof()
         return reply
 
