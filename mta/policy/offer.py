@@ -11,7 +11,8 @@ UTF-8 in an address       SMTPUTF8                                     5.6.7
 SMTPUTF8, none needed     SMTPUTF8                                     sent without
 REQUIRETLS                REQUIRETLS, over TLS that is verified        5.7.30, but for LMTP: that is the last hop
 BY=seconds;R              the seconds that are left                    5.3.3, but for LMTP: that is the last hop
-BY=seconds;N              the seconds that are left                    sent without
+BY=seconds;N              the seconds that are left                    sent without, and we report it ("relayed")
+BY=seconds;RT or NT       passed on, and we report it ("relayed")      as R or N
 MT-PRIORITY               passed on                                    sent without
 8-bit content             BODY=8BITMIME                                converted
 binary content            BODY=BINARYMIME                              converted
@@ -143,6 +144,16 @@ def sending(
 def passed_on(recipient: Recipient, offer: Offer) -> bool:
     """Whether it is now the remote's to report that this recipient got the message."""
     return offer.dsn or not asks_for(recipient, "SUCCESS")
+
+
+def told_of_relaying(message: Message, recipient: Recipient, offer: Offer) -> bool:
+    """Whether the sender hears from us that a host has taken the message: since the host will not tell of a success, or
+    since it knows nothing of the deadline (mode "N", RFC 2852 §4.1.4.2), or since each hop is to be told (mode "T")."""
+    if not passed_on(recipient, offer):
+        return True
+    if not message.deliver_by or offer.last_hop or (recipient.notify or "").upper() == "NEVER":
+        return False
+    return message.by_mode.endswith("T") or (offer.least_by < 0 and not message.by_mode.startswith("R"))
 
 
 def asks_for(recipient: Recipient, event: str) -> bool:
