@@ -80,7 +80,7 @@ class Bounces:
             now_ms=now,
             headers=self.head(message, entry),
             original=self._content(message, entry) if full else None,
-            give_up_at=message.arrival + self._give_up,
+            give_up_at=message.waiting_since + self._give_up,
         )
         to = message.reverse_path
         domain = to.rpartition("@")[2].lower() or self._hostname

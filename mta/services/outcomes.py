@@ -186,7 +186,7 @@ class Outcomes:
     def _troubled(self, entry: Entry, message: Message, recipient: Recipient, problem: Problem, told: Told) -> bool:
         """Writes the verdict into the recipient. True: it has failed for good."""
         now = self._clock.now_ms()
-        verdict = decide(problem, expired=self._retry.expired(message.arrival, now))
+        verdict = decide(problem, expired=self._retry.expired(message.waiting_since, now))
         if verdict is Verdict.RETRY and self._retry.too_late(message, now):
             verdict = Verdict.EXPIRE
             problem = Problem(Kind.DEADLINE, text=f"the sender's deadline has passed; the last attempt: {problem.text}")

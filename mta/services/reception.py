@@ -404,7 +404,9 @@ class ReceptionSession:
         if parameters.by is not None:
             message.deliver_by = now + parameters.by * 1000
             message.by_mode = parameters.by_mode + ("T" if parameters.by_trace else "")
-        return held_until(parameters, now)
+        due = held_until(parameters, now)
+        message.held_until = due if due > now else 0
+        return due
 
     def _settled(self, ticket: Ticket, error: StorageError | None) -> None:
         """After commit point A: only here does a 250 leave."""
