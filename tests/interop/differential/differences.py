@@ -1,8 +1,8 @@
 """Where Postfix 3.7, Exim 4.96 and OpenSMTPD 6.8 (Debian 12) answer otherwise than Hermes, and who is right.
 
-Owns: the table, by peer and dialogue. Each reason was seen in replies, in what was sent on, or tried by changing the
-setting that it names. Never does: explain Hermes; its answers are those of RFC 5321 §2.3.8 (CR and LF only together)
-and §4.1.1.4 (only CRLF . CRLF ends content).
+Owns: the table, by peer and dialogue. Reasons were read off replies and what was sent on, those of the vectors off the
+classes alone; of the settings that are named only strict_smtputf8 was changed to see. Never does: explain Hermes; its
+answers are those of RFC 5321 §2.3.8 (CR and LF only together) and §4.1.1.4 (only CRLF . CRLF ends content).
 """
 
 from collections.abc import Iterator
