@@ -53,6 +53,7 @@ class Message(msgspec.Struct, array_like=True, gc=False):
     ``smtputf8``, ``binary``, ``requiretls``: what its sender asked of every host on its way (RFC 6531, 3030, 8689).
     ``priority``: of MT-PRIORITY, -9 to 9 (RFC 6710). ``deliver_by``: ms, 0 for none; ``by_mode``: "R" or "N", with a
     "T" behind it when the sender wants to be told of its way (RFC 2852). ``submitter``: who logged in to send it.
+    ``held_until``: ms, before which its sender wanted no attempt (RFC 4865); 0: at once.
     """
 
     id: int
@@ -78,6 +79,12 @@ class Message(msgspec.Struct, array_like=True, gc=False):
     deliver_by: int = 0
     by_mode: str = ""
     submitter: str = ""
+    held_until: int = 0
+
+    @property
+    def waiting_since(self) -> int:
+        """From when its time in the queue counts (ms): what its sender has it wait is no delay."""
+        return max(self.arrival, self.held_until)
 
     def queued(self) -> list[Recipient]:
         """The recipients that are still ours to deliver."""

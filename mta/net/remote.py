@@ -17,7 +17,7 @@ from mta.net.tls_client import CHECKED, NO_TLS, ClientTls, binding_of, complaint
 from mta.policy.offer import Offer, offer_of
 from mta.policy.sasl_client import Exchange, choose
 from mta.queue.entry import Attempt
-from mta.routing.destination import Login
+from mta.routing.destination import Host, Login
 from mta_ext.reply import Reply
 from mta_ext.smtp_client import SmtpClientSession
 
@@ -59,10 +59,11 @@ class RemoteOwner(Protocol):
 
 
 class RemoteConnection(asyncio.Protocol):
-    """One connection to ``host`` (its name) at ``address`` (ip, port or a unix path). ``sent`` counts transactions.
-    ``tls``: what the handshake came to, None in the clear; ``verified``: its certificate was checked. ``offer``: what
-    the host can, from ``ready`` on. ``failed_at``: the stage in which it did not come about, "CERTIFICATE" and "TLS"
-    for the handshake. ``most``: transactions that it is for, set by its owner."""
+    """One connection to ``host`` (its name; ``place`` has the rest) at ``address`` (ip, port or a unix path). ``sent``
+    counts transactions. ``tls``: what the handshake came to, None in the clear; ``verified``: its certificate was
+    checked. ``offer``: what the host can, from ``ready`` on; ``domains``: those named so far, where the host counts
+    them. ``failed_at``: the stage in which it did not come about, "CERTIFICATE" and "TLS" for the handshake, and
+    ``failed_code`` the reply to it, 0 without one. ``most``: transactions that it is for, set by its owner."""
 
     __slots__ = (
         "_deadlines",
@@ -79,13 +80,16 @@ class RemoteConnection(asyncio.Protocol):
         "address",
         "bucket",
         "connect_seconds",
+        "domains",
         "failed_at",
+        "failed_code",
         "gone",
         "handshake",
         "host",
         "idle",
         "most",
         "offer",
+        "place",
         "protocol",
         "sent",
         "session",
@@ -100,7 +104,7 @@ class RemoteConnection(asyncio.Protocol):
         wheel: Wheel,
         deadlines: RemoteDeadlines,
         ehlo_name: str,
-        host: str,
+        host: Host,
         *,
         lmtp: bool,
         tls: ClientTls = NO_TLS,
@@ -119,7 +123,9 @@ class RemoteConnection(asyncio.Protocol):
         self.tls: TlsFacts | None = None
         self.verified = False
         self.offer = Offer()
+        self.domains: set[str] = set()
         self.failed_at = ""
+        self.failed_code = 0
         self.bucket = 0
         self.session = SmtpClientSession(
             self,
@@ -130,7 +136,8 @@ class RemoteConnection(asyncio.Protocol):
             login=self._exchange if login is not None else None,
         )
         self.protocol = "LMTP" if lmtp else "ESMTP"
-        self.host = host
+        self.place = host
+        self.host = host.name
         self.address = ""
         self.connect_seconds = 0.0
         self.sent = 0
@@ -197,6 +204,16 @@ class RemoteConnection(asyncio.Protocol):
         self._wheel.forget(self)
         self.session.eof()
         self._owner.closed(self)
+
+    def goes_to(self, domain: str) -> bool:
+        """Whether recipients in this domain may be named here, after those in others (RCPTDOMAINMAX); if so, they
+        count from now on."""
+        most = self.offer.domains
+        if most and domain not in self.domains:
+            if len(self.domains) >= most:
+                return False
+            self.domains.add(domain)
+        return True
 
     def quit(self) -> None:
         """Ends the session politely; nothing may be outstanding."""
@@ -305,7 +322,7 @@ class RemoteConnection(asyncio.Protocol):
         if self._problem is not None:
             stage = "CERTIFICATE" if isinstance(self._problem, ssl.CertificateError) else "TLS"
             reason = complaint(self._problem)
-        self.failed_at = stage
+        self.failed_at, self.failed_code = stage, 0 if reply is None else reply.code
         self._owner.trouble(self, stage, reply, reason, transactions)
 
 

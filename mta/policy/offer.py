@@ -11,11 +11,16 @@ UTF-8 in an address       SMTPUTF8                                     5.6.7
 SMTPUTF8, none needed     SMTPUTF8                                     sent without
 REQUIRETLS                REQUIRETLS, over TLS that is verified        5.7.30, but for LMTP: that is the last hop
 BY=seconds;R              the seconds that are left                    5.3.3, but for LMTP: that is the last hop
-BY=seconds;N              the seconds that are left                    sent without
+BY=seconds;N              the seconds that are left                    sent without, and we report it ("relayed")
+BY=seconds;RT or NT       passed on, and we report it ("relayed")      as R or N
 MT-PRIORITY               passed on                                    sent without
 8-bit content             BODY=8BITMIME                                converted
 binary content            BODY=BINARYMIME                              converted
 ========================  ===========================================  ==============================================
+
+A status here (5.6.7 …) is about one host. Another host of the site may offer what is lacking, so each is asked before
+the message fails (RFC 8689 §4.2.1; ``lacks`` in ``mta.policy.trouble``). What can be sent without, or converted, goes
+to the first host all the same.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -29,8 +34,9 @@ _DIGITS: Final = 9
 
 
 class Offer(NamedTuple):
-    """What a remote can do. ``limit``: recipients of a transaction, ``messages``: of a connection (RFC 9422); 0: not
-    said. ``least_by``: seconds below which a deadline is refused; -1: DELIVERBY is not offered."""
+    """What a remote can do. ``limit``: recipients of a transaction, ``messages`` and ``domains`` of recipients: of a
+    connection (RFC 9422); 0: not said. ``least_by``: seconds below which a deadline is refused; -1: DELIVERBY is not
+    offered."""
 
     eight_bit: bool = False
     binary: bool = False
@@ -41,6 +47,7 @@ class Offer(NamedTuple):
     least_by: int = -1
     limit: int = 0
     messages: int = 0
+    domains: int = 0
     last_hop: bool = False
 
 
@@ -72,6 +79,7 @@ def offer_of(extensions: Mapping[str, str], *, verified: bool = False, lmtp: boo
         -1 if least_by is None else _number(least_by),
         limits.get("RCPTMAX", 0),
         limits.get("MAILMAX", 0),
+        limits.get("RCPTDOMAINMAX", 0),
         lmtp,
     )
 
@@ -138,6 +146,16 @@ def passed_on(recipient: Recipient, offer: Offer) -> bool:
     return offer.dsn or not asks_for(recipient, "SUCCESS")
 
 
+def told_of_relaying(message: Message, recipient: Recipient, offer: Offer) -> bool:
+    """Whether the sender hears from us that a host has taken the message: since the host will not tell of a success, or
+    since it knows nothing of the deadline (mode "N", RFC 2852 §4.1.4.2), or since each hop is to be told (mode "T")."""
+    if not passed_on(recipient, offer):
+        return True
+    if not message.deliver_by or offer.last_hop or (recipient.notify or "").upper() == "NEVER":
+        return False
+    return message.by_mode.endswith("T") or (offer.least_by < 0 and not message.by_mode.startswith("R"))
+
+
 def asks_for(recipient: Recipient, event: str) -> bool:
     """Whether NOTIFY names SUCCESS, FAILURE or DELAY. Without NOTIFY failures and delays are told (RFC 3461 §4.1)."""
     if recipient.notify is None:
@@ -166,7 +184,7 @@ def _deadline(message: Message, offer: Offer, now: int) -> list[str] | Problem:
             return _lacking("5.3.3", "the message has a deadline, and the remote does not offer DELIVERBY")
         return []
     if returns and left < offer.least_by:
-        return Problem(Kind.DEADLINE, text=f"{left} s are left, and the remote wants {offer.least_by} s at least")
+        return _lacking("5.4.7", f"{left} s are left, and the remote wants {offer.least_by} s at least")
     return [f"BY={max(left, -999_999_999)};{message.by_mode or 'N'}"]
 
 

@@ -34,23 +34,23 @@ class RetryPolicy:
         due = now + max(1, int(interval * 1000 * (1 + SPREAD * self._random())))
         return min(due, deadline) if deadline > now else due
 
-    def give_up_at(self, arrival: int) -> int:
-        """After this moment a transient failure is final."""
-        return arrival + self._give_up
+    def give_up_at(self, since: int) -> int:
+        """After this moment a transient failure is final. ``since``: ``Message.waiting_since``."""
+        return since + self._give_up
 
     def too_late(self, message: Message, now: int) -> bool:
         """Its sender wants it back rather than delivered after the deadline (DELIVERBY, mode "R")."""
         return bool(message.deliver_by) and now >= message.deliver_by and message.by_mode.startswith("R")
 
-    def expired(self, arrival: int, now: int) -> bool:
-        return now >= arrival + self._give_up
+    def expired(self, since: int, now: int) -> bool:
+        return now >= since + self._give_up
 
     def to_warn(self, message: Message, waiting: Sequence[Recipient], now: int) -> list[Recipient]:
         """Those of the waiting recipients whose sender is now told of the delay: once, and never for a DSN. A deadline
         of the mode "N" that has passed is told at once (RFC 2852 §4)."""
         if message.generated or not message.reverse_path:
             return []
-        if not late(message, now) and (not self._warn or now < message.arrival + self._warn):
+        if not late(message, now) and (not self._warn or now < message.waiting_since + self._warn):
             return []
         return [recipient for recipient in waiting if not recipient.warned and recipient.attempts]
 

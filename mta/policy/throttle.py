@@ -1,13 +1,14 @@
 """What a client may do and how fast, over all workers; who is exempt from that.
 
-Owns: the network that counts as one client, the limits by name, and their replies. Never does: read a clock (moments
-are passed in, seconds that all processes share), or keep anything: counts lie in the tables of ``mta_ext.throttle``,
-bounded there (``RATE_SETS``, ``CLIENTS`` in ``mta/metrics/table.py``).
+Owns: what counts as one client (a network, or the address of a known one), the limits by name, and their replies.
+Never does: read a clock (moments are passed in, seconds that all processes share), or keep counts: they lie in the
+tables of ``mta_ext.throttle``, bounded there (``RATE_SETS``, ``CLIENTS`` in ``mta/metrics/table.py``).
 """
 
 import hashlib
 from collections.abc import Iterable
 from enum import IntEnum
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 from typing import Final, NamedTuple
 
@@ -19,6 +20,10 @@ BURST: Final = 60.0
 TARPIT_AFTER: Final = 3
 TARPIT_LIMIT: Final = 10.0
 _KEY_MASK: Final = (1 << 64) - 1
+#: Stands for the length of the prefix in the key of a known client, which is one address.
+_ONE_ADDRESS: Final = 255
+#: Known clients whose keys a worker remembers.
+_REMEMBERED: Final = 1024
 
 
 class Deed(IntEnum):
@@ -90,6 +95,7 @@ class Throttle:
         self._limits = {deed: limit for deed, rate in limits.items() if (limit := limit_of(rate)) is not None}
         self._connections = connections
         self._prefixes = (ipv4_prefix, ipv6_prefix)
+        self._key_of_known = lru_cache(_REMEMBERED)(self._key_of_address)
 
     def key_of(self, address: str) -> int:
         """The key of the client's network; the same in all workers."""
@@ -98,7 +104,14 @@ class Throttle:
             return 0
         bits = self._prefixes[parsed.version == 6]
         network = int(parsed) >> parsed.max_prefixlen - bits
-        packed = bytes([parsed.version, bits]) + network.to_bytes(16, "big")
+        return self._key(parsed.version, bits, network)
+
+    def _key_of_address(self, address: str) -> int:
+        parsed = parse(address)
+        return 0 if parsed is None else self._key(parsed.version, _ONE_ADDRESS, int(parsed))
+
+    def _key(self, version: int, bits: int, network: int) -> int:
+        packed = bytes([version, bits]) + network.to_bytes(16, "big")
         return int.from_bytes(hashlib.blake2b(packed, digest_size=8, key=self._secret).digest(), "big")
 
     def enter(self, address: str, now: float) -> Client | str:
@@ -113,8 +126,18 @@ class Throttle:
         return "connections" if row == REFUSED else Client(key, row)
 
     def leave(self, client: Client) -> None:
-        if client.row >= 0:
-            self._presence.leave(client.row)
+        self.leave_row(client.row)
+
+    def enter_known(self, address: str) -> int:
+        """One more connection of an address that is known, to which nothing else applies: its row, for ``leave_row``.
+        REFUSED: it has as many as it may. UNCOUNTED: it has no address (a unix socket), or there is no row for it."""
+        key = self._key_of_known(address)
+        return self._presence.enter(key, self._connections) if key else UNCOUNTED
+
+    def leave_row(self, row: int) -> None:
+        """Harmless for UNCOUNTED."""
+        if row >= 0:
+            self._presence.leave(row)
 
     def spend(self, key: int, deed: Deed, now: float, amount: int = 1) -> bool:
         """False: that is faster than it may be. What is refused does not count."""

@@ -15,8 +15,8 @@ UNCERTAIN   lost after it: perhaps delivered (RFC 1047)         retry, never fai
 DNS         the resolver is in trouble                          retry
 DIRECTORY   the directory cannot be read                        retry
 ROUTING     no such domain, null MX, a loop                     the recipient has failed
-TOO_LARGE   above the remote's SIZE limit                       the recipient has failed
-LACKING     the remote lacks what the message needs             the recipient has failed
+TOO_LARGE   above the remote's SIZE limit                       next host (the shell), then failed
+LACKING     the remote lacks what the message needs             next host (the shell), then failed
 DEADLINE    the sender's deadline has passed (DELIVERBY)        the recipient has failed
 TLS         no TLS, or none that can be trusted, but needed     next host (the shell), then retry
 LOGIN       the remote refused our login                        next host (the shell), then retry
@@ -57,6 +57,8 @@ class Verdict(Enum):
 PERMANENT = frozenset({Kind.ROUTING, Kind.TOO_LARGE, Kind.LACKING, Kind.DEADLINE})
 #: Kinds that are about the host and not about the message.
 HOST_TROUBLE = frozenset({Kind.GREETING, Kind.CONNECT, Kind.LOST, Kind.TLS, Kind.LOGIN})
+#: Kinds that are about what one host can, and no trouble of it.
+LACKING_HOST = frozenset({Kind.TOO_LARGE, Kind.LACKING})
 #: Enhanced status of a failure that came without one (RFC 3463), as a transient; a verdict of FAIL makes it 5.
 _STATUS = {
     Kind.REPLY: "4.0.0",
@@ -122,6 +124,12 @@ def tries_next_host(problem: Problem) -> bool:
     if problem.kind is Kind.REPLY:
         return problem.code == 421 and problem.stage != "DOT"
     return problem.kind in HOST_TROUBLE
+
+
+def lacks(problem: Problem) -> bool:
+    """Whether only this host is known to be no good for the message: another of its site may be. It has failed when
+    all of them have said so; as long as one has not been reached, nobody knows."""
+    return problem.kind in LACKING_HOST
 
 
 def decide(problem: Problem, *, expired: bool) -> Verdict:

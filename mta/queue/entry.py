@@ -6,6 +6,7 @@ Owns: the entry and the attempt that is being made on it. Never does: IO, or rea
 from typing import Any
 
 from mta.model.message import Message, Recipient, members, split_due_key
+from mta.routing.destination import Host
 
 
 class Entry:
@@ -15,6 +16,7 @@ class Entry:
     ``ready_at`` is when it became ready (monotonic seconds); ``reception`` how long reception took (seconds).
     ``home`` is whose shard it belongs to, opaque here (``mta.services.shard.Shard``).
     ``handed_on``: how often this attempt went on to the next host, or from a warm connection to a new one.
+    ``lacking``: hosts that cannot take it, of which this attempt has heard so (``mta.policy.trouble.lacks``).
     ``dropped``: it is live no more, whoever still has it in a line passes over it.
     """
 
@@ -28,6 +30,7 @@ class Entry:
         "home",
         "in_flight",
         "key",
+        "lacking",
         "message",
         "offset",
         "ready_at",
@@ -48,6 +51,7 @@ class Entry:
         self.in_flight = False
         self.dropped = False
         self.handed_on = 0
+        self.lacking: tuple[Host, ...] = ()
         self.offset = 0
         _, self.spool_id, self.group = split_due_key(key)
 

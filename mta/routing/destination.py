@@ -4,7 +4,7 @@ Owns: the values and the site name. Pure; any thread. Never does: decide which o
 """
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Final, Literal, NamedTuple
 
 import msgspec
@@ -39,7 +39,8 @@ class Login(NamedTuple):
 
 class Destination(msgspec.Struct, frozen=True):
     """Hosts in the order of trial. Destinations with the same ``site`` share connections and limits. ``tls``: as in a
-    route, "" for what is usual. ``requiretls``: made by :func:`checked`."""
+    route, "" for what is usual. ``requiretls``: made by :func:`checked`. ``whole``: of which site this is a part, made
+    by :func:`without`."""
 
     site: str
     protocol: Protocol
@@ -47,12 +48,29 @@ class Destination(msgspec.Struct, frozen=True):
     tls: str = ""
     login: Login | None = None
     requiretls: bool = False
+    whole: str = ""
 
 
 def checked(destination: Destination) -> Destination:
     """The same hosts for mail with REQUIRETLS: connections of its own, on which certificates are checked."""
     site = f"{destination.site} REQUIRETLS"
-    return msgspec.structs.replace(destination, site=site, tls="verify", requiretls=True)
+    return msgspec.structs.replace(destination, site=site, tls="verify", requiretls=True, whole="")
+
+
+def without(destination: Destination, lacking: Collection[Host]) -> Destination | None:
+    """What is left for mail for which the hosts ``lacking`` are no good; None when that is nothing. However often it is
+    called in turn, the names are those that the site had at first: whoever leaves out the same hosts shares a part."""
+    gone = {_label(host) for host in lacking}
+    left = tuple(host for host in destination.hosts if _label(host) not in gone)
+    if not left:
+        return None
+    whole = destination.whole or destination.site
+    site = _short(f"{whole} without {','.join(sorted(gone))}")
+    return msgspec.structs.replace(destination, site=site, hosts=left, whole=whole)
+
+
+def _label(host: Host) -> str:
+    return f"{host.name}:{host.port}" if host.port not in (0, 25) else host.name
 
 
 class RoutingError(MtaError):
@@ -75,7 +93,10 @@ class RoutingError(MtaError):
 
 def site_name(hosts: Iterable[str]) -> str:
     """The same text for the same set of hosts whatever their order; at most 200 characters."""
-    name = ",".join(sorted(set(hosts)))
+    return _short(",".join(sorted(set(hosts))))
+
+
+def _short(name: str) -> str:
     if len(name) <= MAX_SITE_NAME:
         return name
     digest = hashlib.sha256(name.encode()).hexdigest()[:_HASH_DIGITS]

@@ -46,7 +46,7 @@ class Bounces:
         action: str = "relayed",
     ) -> tuple[Generated, ...]:
         """The DSNs that go with a change: one for what failed, one for what is delayed, one for what was delivered (as
-        ``action``) by the wish of its sender; none for a null path, nor where NOTIFY wants none."""
+        ``action``), the caller knows by whose wish; none for a null path, nor where NOTIFY wants none."""
         if not (failed or warned or succeeded) or message.generated or not message.reverse_path:
             return ()
         for recipient in warned:
@@ -55,7 +55,7 @@ class Bounces:
         groups = {
             "failed": [r for r in failed if asks_for(r, "FAILURE")],
             "delayed": [r for r in warned if asks_for(r, "DELAY") or (overdue and r.notify != "NEVER")],
-            action: [r for r in succeeded if asks_for(r, "SUCCESS")],
+            action: list(succeeded),
         }
         return tuple(self._make(kind, message, group, entry, now) for kind, group in groups.items() if group)
 
@@ -80,7 +80,7 @@ class Bounces:
             now_ms=now,
             headers=self.head(message, entry),
             original=self._content(message, entry) if full else None,
-            give_up_at=message.arrival + self._give_up,
+            give_up_at=message.waiting_since + self._give_up,
         )
         to = message.reverse_path
         domain = to.rpartition("@")[2].lower() or self._hostname

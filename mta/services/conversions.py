@@ -13,36 +13,37 @@ from mta.model.message import Message
 from mta.policy.seven_bit import Unconvertible, seven_bit
 from mta.policy.trouble import Kind, Problem
 from mta.queue.entry import Entry
+from mta.routing.destination import Host
 
 #: Octets up to which a conversion is made at once: 2 or 3 ms of the loop.
 AT_ONCE = 65_536
 
 
 class Conversions:
-    """Of one site. ``done`` is told of an entry whose large content is ready, or why it cannot be converted."""
+    """Of one site. ``done`` is told of an entry whose large content is ready, or why none is, for a host."""
 
-    def __init__(self, spawn: Callable[[Any], None], done: Callable[[Entry, Problem | None], None]) -> None:
+    def __init__(self, spawn: Callable[[Any], None], done: Callable[[Entry, Host, Problem | None], None]) -> None:
         self._spawn = spawn
         self._done = done
         # An entry that goes another way takes what was made for it with it.
         self._ready: WeakKeyDictionary[Entry, bytes] = WeakKeyDictionary()
 
-    def take(self, entry: Entry, message: Message) -> bytes | None:
-        """The converted content. None: ``done`` will be called, or the entry has failed for good already."""
+    def take(self, entry: Entry, message: Message, host: Host) -> bytes | None:
+        """The converted content. None: ``done`` will be called, or was called already."""
         ready = self._ready.pop(entry, None)
         if ready is not None:
             return ready
         if message.size > AT_ONCE:
             entry.in_flight = True
-            self._spawn(self._convert(entry, message))
+            self._spawn(self._convert(entry, message, host))
             return None
         try:
             return seven_bit(whole(entry, message))
         except Unconvertible as error:
-            self._done(entry, problem_of(error))
+            self._done(entry, host, problem_of(error))
             return None
 
-    async def _convert(self, entry: Entry, message: Message) -> None:
+    async def _convert(self, entry: Entry, message: Message, host: Host) -> None:
         problem = None
         try:
             # Read here, as the spool is the loop's; what takes long is the conversion.
@@ -53,7 +54,7 @@ class Conversions:
             problem = Problem(Kind.LOST, status="4.3.0", text=f"the content could not be read: {error}")
         finally:
             entry.in_flight = False
-        self._done(entry, problem)
+        self._done(entry, host, problem)
 
 
 def whole(entry: Entry, message: Message) -> bytes:

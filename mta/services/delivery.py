@@ -7,25 +7,22 @@ follows a failure (``mta.services.outcomes`` with ``mta.policy.trouble``), or wr
 import asyncio
 import logging
 from collections.abc import Iterator
-from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import Any
 
 from mta.clock import Clock
-from mta.errors import ConfigError
 from mta.metrics.layout import CONNECTIONS_OUT, OCTETS_OUT, OPENED_OUT
 from mta.model.message import Message, Recipient
 from mta.model.spoolid import format_id
-from mta.net.connect import connect_first
 from mta.net.deadlines import Wheel
-from mta.net.remote import RemoteConnection, RemoteDeadlines
-from mta.net.tls_client import CHECKED, HANDSHAKE, NO_TLS, ClientContext, ClientTls, Mode, client_context
+from mta.net.remote import RemoteConnection
 from mta.policy.offer import PLAIN, Sending, is_plain, sending
-from mta.policy.trouble import Kind, Problem, permanent, tries_next_host
+from mta.policy.trouble import Kind, Problem, lacks, permanent, tries_next_host
 from mta.queue.entry import Attempt, Entry
 from mta.queue.site import Site
-from mta.routing.destination import checked
+from mta.routing.destination import checked, without
 from mta.routing.router import Destination, Host, Router, RoutingError
 from mta.services.conversions import Conversions
+from mta.services.dialing import DeliverySettings, Dialer
 from mta.services.local import NO_LOCAL_MAIL, LocalMail
 from mta_ext.counters import Counters
 from mta_ext.reply import Reply
@@ -43,28 +40,8 @@ WHOLE_CONTENT = 262_144
 RESOLVING = 256
 #: Seconds between looks at ready queues that wait for one more connection.
 TICK = 0.1
-#: Stages of a connection that end in a handshake that did not come about.
-HANDSHAKES = ("TLS", "CERTIFICATE")
-#: Seconds for which a host whose handshake failed gets mail in the clear, where TLS is only opportunistic.
-WITHOUT_TLS = 3600.0
 #: Seconds after which a site without work is forgotten.
 SITE_MEMORY = 300.0
-
-
-class DeliverySettings(NamedTuple):
-    """From ``[delivery]``; times in seconds. ``connections`` to a site from all workers together; ``fixed_share`` of
-    them is for this worker alone, where the shared table has no room for the site."""
-
-    ehlo_name: str
-    connections: int
-    fixed_share: int
-    messages_per_connection: int
-    connect_timeout: float
-    deadlines: RemoteDeadlines
-    ready_limit: int
-    pause: float
-    tls: Mode = "opportunistic"
-    tls_authorities: Path | None = None
 
 
 class Delivery:
@@ -90,9 +67,7 @@ class Delivery:
         self.sites: dict[str, SiteDelivery] = {}
         self.resolving: dict[str, list[Entry]] = {}
         self.draining = False
-        #: Hosts with which no handshake came about lately, and until when they get mail in the clear (monotonic).
-        self.without_tls: dict[str, float] = {}
-        self._contexts: dict[bool, ClientContext] = {}
+        self.dialer = Dialer(settings, router, wheel, clock)
         self.tasks: set[asyncio.Task[None]] = set()
 
     def has_room(self, domain: str, free: int) -> bool:
@@ -111,7 +86,10 @@ class Delivery:
         queue = site.queue
         if queue.paused_until and not queue.connections and self.clock.monotonic() < queue.paused_until:
             return False
-        return len(queue.ready) < min(self.settings.ready_limit, free)
+        line = len(queue.ready)
+        if site.parts:
+            line += sum(len(part.queue.ready) for part in site.parts)
+        return line < min(self.settings.ready_limit, free)
 
     def take(self, entry: Entry) -> None:
         """An entry became live: to its site at once when the route is known, else after the look-up."""
@@ -135,10 +113,14 @@ class Delivery:
         if destination.protocol == "discard":
             entry.home.outcomes.discarded(entry)
             return
+        self.site_of(destination).add(entry, destination)
+
+    def site_of(self, destination: Destination, whole: "SiteDelivery | None" = None) -> "SiteDelivery":
+        """Made when there is none; ``whole``: what it is then a part of."""
         site = self.sites.get(destination.site)
         if site is None:
-            site = self.sites[destination.site] = SiteDelivery(self, destination)
-        site.add(entry, destination)
+            site = self.sites[destination.site] = SiteDelivery(self, destination, whole)
+        return site
 
     async def _resolve(self, domain: str) -> None:
         try:
@@ -161,26 +143,6 @@ class Delivery:
             if not entry.dropped:
                 entry.home.outcomes.failed_whole(entry, "", "", problem)
 
-    def tls_for(self, destination: Destination, host: Host) -> ClientTls:
-        """How a connection to this host does TLS. Raises ConfigError when the authorities cannot be read."""
-        mode = cast(Mode, destination.tls or self.settings.tls)
-        if mode == "none" or host.port == 0:
-            return NO_TLS
-        if mode == "opportunistic" and self.without_tls.get(host.name, 0.0) > self.clock.monotonic():
-            return NO_TLS
-        check = mode in CHECKED
-        context = self._contexts.get(check)
-        if context is None:
-            context = client_context(check=check, authorities=self.settings.tls_authorities)
-            self._contexts[check] = context
-        return ClientTls(mode, context, min(HANDSHAKE, self.settings.deadlines.command))
-
-    def no_handshake_with(self, host: Host) -> None:
-        """Mail for it goes in the clear for a while, where that is allowed."""
-        now = self.clock.monotonic()
-        self.without_tls = {name: until for name, until in self.without_tls.items() if until > now}
-        self.without_tls[host.name] = now + WITHOUT_TLS
-
     def spawn(self, job: "asyncio.coroutines.Coroutine[None, None, None]") -> None:  # type: ignore[name-defined]
         task = asyncio.get_running_loop().create_task(job)
         self.tasks.add(task)
@@ -193,10 +155,10 @@ class Delivery:
         for name, site in list(self.sites.items()):
             if site.queue.ready:
                 site.pump()
-            elif site.queue.quiet() and now - site.queue.used_at > SITE_MEMORY:
+            elif site.queue.quiet() and not site.parts and now - site.queue.used_at > SITE_MEMORY:
                 forgotten.append(name)
         for name in forgotten:
-            del self.sites[name]
+            self.sites.pop(name).forgotten()
 
     def constraint(self, domain: str, entry: Entry | None) -> dict[str, Any]:
         """What a due entry for ``domain`` waits for, for ``mta why``; ``entry`` None: it is not in memory."""
@@ -209,11 +171,11 @@ class Delivery:
         site = self.sites.get(destination.site) if isinstance(destination, Destination) else None
         if site is None:
             return row | {"waiting_for": "its turn", "detail": "no connection was needed yet"}
-        return row | site.constraint(self.clock)
+        return row | next((part for part in site.parts if entry in part.queue.ready), site).constraint(self.clock)
 
     def lift_suspensions(self) -> None:
         """Sites whose hosts were all in trouble may be tried again at once, and so may TLS."""
-        self.without_tls.clear()
+        self.dialer.forget()
         for site in self.sites.values():
             site.queue.succeeded()
             site.shunned.clear()
@@ -240,9 +202,16 @@ class Delivery:
 
 
 class SiteDelivery:
-    """One site's ready queue and its connections; the owner that ``mta.net.remote`` speaks of."""
+    """One site's ready queue and its connections; the owner that ``mta.net.remote`` speaks of.
 
-    def __init__(self, delivery: Delivery, destination: Destination) -> None:
+    Mail for which one host of a site lacks something goes on to a *part* of it: a site of its own with the hosts that
+    are left (``without``). ``parts``: those, and the one for REQUIRETLS; their lines count as one with ``whole``."""
+
+    def __init__(self, delivery: Delivery, destination: Destination, whole: "SiteDelivery | None" = None) -> None:
+        self.parts: list[SiteDelivery] = []
+        self.whole = whole or self
+        if whole is not None:
+            whole.parts.append(self)
         self._delivery = delivery
         self.destination = destination
         self._row = delivery.shares.row(destination.site)
@@ -251,6 +220,11 @@ class SiteDelivery:
         self.members: set[RemoteConnection] = set()
         self.shunned: dict[str, float] = {}
         self._conversions = Conversions(delivery.spawn, self._taken_up)
+
+    def forgotten(self) -> None:
+        """No entry comes here any more."""
+        if self.whole is not self:
+            self.whole.parts.remove(self)
 
     def add(self, entry: Entry, destination: Destination) -> None:
         """One more ready entry: to an idle connection at once, or into the line."""
@@ -301,7 +275,10 @@ class SiteDelivery:
         ready = self.queue.ready
         while ready and not delivery.draining and remote.sent < remote.most:
             entry = ready.popleft()
-            if not entry.dropped and self._given(remote, entry):
+            if not remote.goes_to(entry.domain):
+                ready.appendleft(entry)
+                remote.most = remote.sent  # it is for another connection, and this one's time is over
+            elif not entry.dropped and self._given(remote, entry):
                 return
         if remote.session.outstanding:
             return
@@ -339,7 +316,7 @@ class SiteDelivery:
         if not is_plain(message, recipients, remote.offer):
             how = self._how(remote, entry, message, recipients)
             if how is not None and how.convert:
-                content = self._conversions.take(entry, message)
+                content = self._conversions.take(entry, message, remote.place)
                 if content is None:
                     return False
                 size, dotted = len(content), content.startswith(b".") or b"\n." in content
@@ -373,7 +350,7 @@ class SiteDelivery:
         if not limit or size <= limit:
             return True
         problem = Problem(Kind.TOO_LARGE, status="5.3.4", text=f"{size} octets, the remote takes {limit}")
-        entry.home.outcomes.failed_whole(entry, self.queue.name, remote.host, problem)
+        self._refused(entry, remote.place, problem)
         return False
 
     def _how(
@@ -382,7 +359,7 @@ class SiteDelivery:
         """What is said about a message that asks for something; None: it goes another way."""
         destination = self.destination
         if message.requiretls and destination.protocol == "smtp" and not remote.verified and destination.tls != "none":
-            self._delivery.place(entry, checked(destination))
+            self._send_on(entry, checked(destination), remote.host)
             return None
         outcomes = entry.home.outcomes
         found = sending(
@@ -390,13 +367,34 @@ class SiteDelivery:
         )
         if isinstance(found, Sending):
             return found
-        outcomes.failed_whole(entry, self.queue.name, remote.host, found)
+        self._refused(entry, remote.place, found)
         return None
 
-    def _taken_up(self, entry: Entry, problem: Problem | None) -> None:
+    def _refused(self, entry: Entry, host: Host, problem: Problem) -> None:
+        """The message cannot go to this host. Another may have what is lacking, so each is asked, once an attempt."""
+        if lacks(problem):
+            entry.lacking = (*entry.lacking, host)
+            left = without(self.destination, entry.lacking)
+            if left is not None:
+                self._send_on(entry, left, host.name)
+                return
+        entry.home.outcomes.failed_whole(entry, self.queue.name, host.name, problem)
+
+    def _send_on(self, entry: Entry, destination: Destination, host: str) -> None:
+        """To another part of this site. One that is known to be out of reach is no line to stand in: whoever comes
+        there waits for the next attempt as if it had tried."""
+        part = self._delivery.site_of(destination, self.whole)
+        queue = part.queue
+        if not queue.connections and self._delivery.clock.monotonic() < queue.paused_until:
+            problem = Problem(Kind.CONNECT, text=queue.reason)
+            entry.home.outcomes.failed_whole(entry, queue.name, host, problem)
+        else:
+            part.add(entry, destination)
+
+    def _taken_up(self, entry: Entry, host: Host, problem: Problem | None) -> None:
         """The conversion of large content has ended."""
         if problem is not None:
-            entry.home.outcomes.failed_whole(entry, self.queue.name, "", problem)
+            self._refused(entry, host, problem)
         elif not entry.dropped:
             self.queue.ready.appendleft(entry)
             self.pump()
@@ -486,7 +484,7 @@ class SiteDelivery:
         host_name = ""
         try:
             for host in self._hosts(began):
-                remote, found = await self._try_host(host)
+                remote, found = await self._delivery.dialer.dial(self, self.destination, host)
                 if remote is not None:
                     break
                 self._shun(host.name)
@@ -509,65 +507,15 @@ class SiteDelivery:
         remote.pump()
 
     def _hosts(self, now: float) -> list[Host]:
-        """By preference, but those that were in trouble a moment ago come last."""
+        """By preference, but those that were in trouble a moment ago come last. In a part always in the same order, so
+        that mail for which many hosts lack something goes the same way, over connections that are there."""
         self.shunned = {name: until for name, until in self.shunned.items() if until > now}
-        return sorted(self._delivery.router.in_order(self.destination), key=lambda host: host.name in self.shunned)
+        hosts = self.destination.hosts if self.destination.whole else self._delivery.router.in_order(self.destination)
+        return sorted(hosts, key=lambda host: host.name in self.shunned)
 
     def _shun(self, host: str) -> None:
         if len(self.destination.hosts) > 1:
             self.shunned[host] = self._delivery.clock.monotonic() + self._delivery.settings.pause
-
-    async def _try_host(self, host: Host) -> tuple[RemoteConnection | None, Problem]:
-        """Opportunistic TLS that fails is left away: a second connection in the clear, and the host is remembered."""
-        delivery = self._delivery
-        try:
-            tls = delivery.tls_for(self.destination, host)
-        except ConfigError as error:
-            return None, Problem(Kind.TLS, text=error.findings[0])
-        remote, problem = await self._try_with(host, tls)
-        if remote is None and tls.mode == "opportunistic" and problem.stage in HANDSHAKES:
-            _log.warning("%s: %s; it gets mail in the clear for %g s", self.queue.name, problem.text, WITHOUT_TLS)
-            delivery.no_handshake_with(host)
-            return await self._try_with(host, NO_TLS)
-        return remote, problem
-
-    async def _try_with(self, host: Host, tls: ClientTls) -> tuple[RemoteConnection | None, Problem]:
-        settings = self._delivery.settings
-        destination = self.destination
-
-        def make() -> RemoteConnection:
-            return RemoteConnection(
-                self,
-                self._delivery.wheel,
-                settings.deadlines,
-                settings.ehlo_name,
-                host.name,
-                lmtp=destination.protocol == "lmtp",
-                tls=tls,
-                login=destination.login,
-            )
-
-        try:
-            addresses = await self._delivery.router.addresses(host)
-            remote = await connect_first(make, addresses, timeout=settings.connect_timeout)
-        except RoutingError as error:
-            return None, Problem(Kind.ROUTING if error.permanent else Kind.DNS, status=error.status, text=error.text)
-        except TimeoutError:
-            return None, Problem(Kind.CONNECT, text=f"connect to {host.name}: timed out")
-        except OSError as error:
-            return None, Problem(Kind.CONNECT, text=f"connect to {host.name}: {error.strerror or error}")
-        try:
-            refused = await remote.handshake
-        except asyncio.CancelledError:
-            remote.abort()
-            raise
-        if refused is None and remote.session.room:
-            return remote, Problem(Kind.CONNECT)
-        stage = remote.failed_at
-        kind = Kind.LOGIN if stage == "AUTH" else Kind.TLS if stage in (*HANDSHAKES, "STARTTLS") else Kind.GREETING
-        says = "" if kind is Kind.TLS else " said"
-        text = f"{host.name}{says}: {refused}" if refused else f"{host.name} closed the connection"
-        return None, Problem(kind, text=text, stage=stage)
 
     def _unreachable(self, host: str, problem: Problem) -> None:
         """No host took a connection. With others alive the site goes on with those; else all that is ready waits."""
@@ -580,9 +528,6 @@ class SiteDelivery:
         if queue.connections:
             return
         ready, count = queue.ready, len(queue.ready)
-        if self.destination.requiretls and problem.stage in ("STARTTLS", "CERTIFICATE"):
-            # Who was asked and cannot, or cannot prove who it is: it will not be able to later (RFC 8689 §4.2.1).
-            problem = Problem(Kind.LACKING, status="5.7.30", text=f"REQUIRETLS: {problem.text}", stage=problem.stage)
         for _ in range(count):
             entry = ready.popleft()
             if not entry.dropped:

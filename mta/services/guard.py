@@ -25,9 +25,12 @@ from mta.services.hooking import Hooks
 from mta.services.visitor import Host, Visitor
 from mta_ext.counters import Counters
 from mta_ext.session import PENDING, _Pending
+from mta_ext.throttle import REFUSED as NO_MORE
+from mta_ext.throttle import UNCOUNTED
 
 _log = logging.getLogger("mta.guard")
 
+TOO_MANY: Final = b"421 4.3.2 too many connections, try again later\r\n"
 BUSY: Final = b"421 4.3.2 too busy now, try again later\r\n"
 
 
@@ -89,8 +92,12 @@ class Guard:
         """A client has connected; ``share`` of the connections are taken. None: it may come in, else a last word,
         and the visitor has to be told that it has left."""
         known = host.trusted or host.address in self.known
-        if known and self.hooks is None:
-            return None
+        if known:
+            host.row = self.throttle.enter_known(host.address)
+            if host.row == NO_MORE:
+                return self.refused("connections", TOO_MANY)
+            if self.hooks is None:
+                return None
         client: Client | None = None
         if not known:
             if share >= 1 - self.settings.reserve:
@@ -104,10 +111,16 @@ class Guard:
             self._take_in(connection, visitor, greeted=greeted)
         return visitor.begin()
 
-    def enter_as_another(self, connection: ServerConnection, host: Host) -> bytes | _Pending | None:
-        """A proxy has told who its client is: everything is asked about that one, but for the pause."""
+    def leave(self, host: Host) -> None:
+        """The connection is over, or another client's; idempotent."""
         if host.visitor is not None:
             host.visitor.left()
+        self.throttle.leave_row(host.row)
+        host.row = UNCOUNTED
+
+    def enter_as_another(self, connection: ServerConnection, host: Host) -> bytes | _Pending | None:
+        """A proxy has told who its client is: everything is asked about that one, but for the pause."""
+        self.leave(host)
         connection.stay()
         refusal = self.enter(connection, host, 0.0, greeted=True)
         if refusal is None and host.visitor is not None and host.visitor.deciding:

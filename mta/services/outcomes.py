@@ -24,7 +24,7 @@ from mta.model.message import Message, Recipient, RecipientState, due_key, membe
 from mta.model.spoolid import format_id
 from mta.net.remote import RemoteConnection
 from mta.net.tls import TlsFacts
-from mta.policy.offer import Offer, passed_on
+from mta.policy.offer import Offer, told_of_relaying
 from mta.policy.retry import RetryPolicy
 from mta.policy.trouble import Kind, Problem, Verdict, decide
 from mta.queue.entry import Attempt, Entry
@@ -112,7 +112,8 @@ class Outcomes:
         for recipient in recipients:
             recipient.state = RecipientState.DELIVERED
             recipient.attempts += 1
-            if recipient.notify is not None and not passed_on(recipient, told.offer):
+            asked = recipient.notify is not None or message.deliver_by
+            if asked and told_of_relaying(message, recipient, told.offer):
                 reported.append(self._noted(recipient, reply, told))
             self._tell("Delivery", message, recipient, told, response)
         self._counters.add(DELIVERED, count)
@@ -146,7 +147,7 @@ class Outcomes:
                 recipient.state = RecipientState.DELIVERED
                 recipient.attempts += 1
                 delivered += 1
-                if not passed_on(recipient, told.offer):
+                if told_of_relaying(message, recipient, told.offer):
                     reported.append(self._noted(recipient, own, told))
                 self._counters.add(DELIVERED, 1)
                 self._tell("Delivery", message, recipient, told, response_of(own, at))
@@ -185,7 +186,7 @@ class Outcomes:
     def _troubled(self, entry: Entry, message: Message, recipient: Recipient, problem: Problem, told: Told) -> bool:
         """Writes the verdict into the recipient. True: it has failed for good."""
         now = self._clock.now_ms()
-        verdict = decide(problem, expired=self._retry.expired(message.arrival, now))
+        verdict = decide(problem, expired=self._retry.expired(message.waiting_since, now))
         if verdict is Verdict.RETRY and self._retry.too_late(message, now):
             verdict = Verdict.EXPIRE
             problem = Problem(Kind.DEADLINE, text=f"the sender's deadline has passed; the last attempt: {problem.text}")

@@ -29,6 +29,7 @@ from mta_ext.envelope import MailParameters, RcptParameters
 from mta_ext.headers import field_value
 from mta_ext.session import PENDING, _Pending
 from mta_ext.smtp_server import SmtpServerSession
+from mta_ext.throttle import UNCOUNTED
 
 if TYPE_CHECKING:
     from mta.net.server import ServerConnection
@@ -62,6 +63,7 @@ class ReceptionSession:
         "added",
         "address",
         "peer",
+        "row",
         "session",
         "submitter",
         "trusted",
@@ -82,6 +84,8 @@ class ReceptionSession:
         self.session: SmtpServerSession
         #: What policy asks and counts about this client; None: nothing.
         self.visitor: Visitor | None = None
+        #: Of a known client, in the table of connections over all workers.
+        self.row = UNCOUNTED
         #: Fields that hooks want at the top of the open transaction's message.
         self.added = b""
         self.trusted: bool = reception.relay.trusts(address)
@@ -95,10 +99,15 @@ class ReceptionSession:
         self._large: LargeContent | None = None
         self._began = 0.0
 
+    def left(self) -> None:
+        """Policy counts the client no more."""
+        guard = self._reception.guard
+        if guard is not None:
+            guard.leave(self)
+
     def turn_away(self, reply: bytes) -> bytes:
         """Before the connection is anything to us: what was made for it goes at once."""
-        if self.visitor is not None:
-            self.visitor.left()
+        self.left()
         self.session.eof()
         return reply
 
@@ -266,7 +275,9 @@ class ReceptionSession:
         if parameters.by is not None:
             message.deliver_by = now + parameters.by * 1000
             message.by_mode = parameters.by_mode + ("T" if parameters.by_trace else "")
-        return held_until(parameters, now)
+        due = held_until(parameters, now)
+        message.held_until = due if due > now else 0
+        return due
 
     def _settled(self, ticket: Ticket, error: StorageError | None) -> None:
         """After commit point A: only here does a 250 leave."""

@@ -17,7 +17,7 @@ from mta.net.server import ServerConnection
 from mta.policy.relay import RelayPolicy
 from mta.queue.scheduler import Scheduler
 from mta.services.access import Access
-from mta.services.guard import Guard
+from mta.services.guard import TOO_MANY, Guard
 from mta.services.inquiries import Inquiries
 from mta.services.local import NO_LOCAL_MAIL, LocalMail
 from mta.services.receiving import DISK_LOW, ReceptionSession
@@ -26,7 +26,6 @@ from mta_ext.counters import Counters
 from mta_ext.smtp_replies import without_codes
 from mta_ext.smtp_server import SmtpServerSession
 
-TOO_MANY = b"421 4.3.2 too many connections, try again later\r\n"
 DRAINING = b"421 4.3.2 shutting down, try again later\r\n"
 FAILING = b"421 4.3.2 storage trouble, try again later\r\n"
 
@@ -129,7 +128,7 @@ class Reception:
             refusal = self.guard.enter(connection, handler, len(self.sessions) / settings.connections)
             if refusal is not None:
                 return handler.turn_away(refusal)
-        if self.clients[address] >= settings.connections_per_client:  # over all workers the guard counts
+        if self.clients[address] >= settings.connections_per_client:  # over all workers the guard has counted
             return handler.turn_away(TOO_MANY)
         self.clients[address] += 1
         self.counters.add(CONNECTIONS_IN, 1)
@@ -141,8 +140,7 @@ class Reception:
         handler = self.sessions.pop(connection, None)
         if handler is not None:
             handler.leave()
-            if handler.visitor is not None:
-                handler.visitor.left()
+            handler.left()
             self.counters.add(CONNECTIONS_IN, -1)
             left = self.clients[handler.peer] - 1
             if left:

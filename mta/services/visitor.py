@@ -42,6 +42,7 @@ class Host(Protocol):
     trusted: bool
     session: SmtpServerSession
     visitor: "Visitor | None"
+    row: int
     added: bytes
 
     @property

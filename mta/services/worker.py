@@ -41,7 +41,8 @@ from mta.routing.router import Router
 from mta.routing.routes import Routes
 from mta.services.access import access_of
 from mta.services.control import ControlChannel
-from mta.services.delivery import TICK, Delivery, DeliverySettings
+from mta.services.delivery import TICK, Delivery
+from mta.services.dialing import DeliverySettings
 from mta.services.gauges import Gauges, StressGauge
 from mta.services.guard import make_guard
 from mta.services.hooking import events_for, load_hooks

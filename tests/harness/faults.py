@@ -13,9 +13,17 @@ from pathlib import Path
 import pytest
 
 _SOURCE = Path(__file__).with_name("faulty_calls.c")
-_COMPILER = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
+COMPILER = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
 
-needs_compiler = pytest.mark.skipif(_COMPILER is None, reason="failing system calls need a C compiler")
+needs_compiler = pytest.mark.skipif(COMPILER is None, reason="failing system calls need a C compiler")
+
+
+def compiled(source: Path, directory: Path) -> Path:
+    """The library made from a file in C, for LD_PRELOAD. Needs ``COMPILER``."""
+    library = directory / f"{source.stem}.so"
+    assert COMPILER is not None
+    subprocess.run([COMPILER, "-shared", "-fPIC", "-O1", "-o", str(library), str(source), "-ldl"], check=True)
+    return library
 
 
 class Faults:
@@ -24,10 +32,7 @@ class Faults:
     def __init__(self, directory: Path) -> None:
         self._directory = directory / "faults"
         self._directory.mkdir()
-        library = directory / "faulty_calls.so"
-        assert _COMPILER is not None
-        command = [_COMPILER, "-shared", "-fPIC", "-O1", "-o", str(library), str(_SOURCE), "-ldl"]
-        subprocess.run(command, check=True)
+        library = compiled(_SOURCE, directory)
         self.environment = {**os.environ, "LD_PRELOAD": str(library), "FAULTS": str(self._directory)}
 
     @contextmanager

@@ -19,7 +19,8 @@ from mta.net.deadlines import Wheel
 from mta.net.remote import RemoteDeadlines
 from mta.policy.retry import RetryPolicy
 from mta.routing.destination import Destination, Host, RoutingError
-from mta.services.delivery import Delivery, DeliverySettings
+from mta.services.delivery import Delivery
+from mta.services.dialing import DeliverySettings
 from mta.services.enqueue import enqueue
 from mta.services.local import NO_LOCAL_MAIL
 from mta.services.shard import Shard
@@ -131,14 +132,21 @@ class Works:
                 self.delivery.tick()
                 await asyncio.sleep(0.01)
 
+    async def turn(self) -> None:
+        """Time goes on a little."""
+        self.delivery.tick()
+        await asyncio.sleep(0.01)
+
     async def connections_end(self) -> None:
+        sites = self.delivery.sites
         async with asyncio.timeout(20):
-            while self.delivery.sites["site.example"].members or self.delivery.tasks:
+            while any(site.members for site in sites.values()) or self.delivery.tasks:
                 await asyncio.sleep(0.01)
-        queue = self.delivery.sites["site.example"].queue
-        assert (queue.connections, queue.opening, queue.idle) == (0, 0, [])
+        assert "site.example" in sites
+        for name, site in sites.items():
+            assert (site.queue.connections, site.queue.opening, site.queue.idle) == (0, 0, [])
+            assert self.shares.total(self.shares.row(name)) == 0
         assert self.counters.get(CONNECTIONS_OUT) == 0
-        assert self.shares.total(self.shares.row("site.example")) == 0
 
     async def end(self) -> None:
         self.delivery.abort()

@@ -132,6 +132,31 @@ def test_a_message_is_held_until_its_time(house) -> None:
     assert delivered["timestamp"] - event["timestamp"] >= 3.0
 
 
+def test_the_patience_with_a_held_message_begins_when_it_is_let_go(tmp_path: Path, sink) -> None:
+    """And a hold outlives the server."""
+    remote = sink({"MAIL": ["451 4.3.0 later"] * 3})
+    house = SubmissionHouse(
+        tmp_path / "house",
+        route=[route("*.example", remote.port)],
+        delivery={"retry_after": ["100ms"], "warn_after": "2s", "give_up_after": "3s"},
+    ).start()
+    try:
+        with logged_in(house) as session:
+            session.docmd("MAIL", f"FROM:<{MARK}> HOLDFOR=5")
+            session.rcpt(BOB)
+            code, text = session.data(HEAD + b"\r\nlater\r\n")
+            assert code == 250
+        house.restart()
+        delivered = house.wait_for_event("Delivery", id=text.split()[1].decode(), recipient=BOB)
+        assert delivered["num_attempts"] == 4
+        assert delivered["timestamp"] - delivered["created"] >= 5.0
+        assert house.events("Expiration") == house.events("Delayed") == []
+        house.wait_for_empty_queue()
+        house.stop()
+    finally:
+        house.close()
+
+
 def bound(session: smtplib.SMTP) -> tuple[str, bytes]:
     return "tls-server-end-point", sha256(session.sock.getpeercert(binary_form=True)).digest()
 

@@ -29,8 +29,6 @@ from tests.interop.differential.script import DIALOGUES, TAG, Dialogue
 
 #: Sessions at once: some servers think for a fifth of a second before they hang up.
 SESSIONS = 16
-#: Whose handshake fails, whatever is offered.
-NO_TLS = {"opensmtpd": "6.8 as Debian 12 has it finds no private key with OpenSSL 3, whatever its kind"}
 _numbers = count()
 
 
@@ -163,8 +161,6 @@ def tags(recipients: list[str]) -> set[str]:
 def test_replies_and_messages_are_the_same_or_the_difference_is_explained(
     server: Server, drain: RecordingSink, secured: bool
 ) -> None:
-    if secured and server.name in NO_TLS:
-        pytest.skip(f"{server.name}: {NO_TLS[server.name]}")
     if secured and "STARTTLS" not in offered(server.port):
         pytest.skip(f"{server.name} does not offer STARTTLS")
     results = play_all(server, drain, server.context if secured else None)

@@ -1,6 +1,7 @@
-"""A client that is not known has one limit at all workers together; who is known has none."""
+"""A client has one limit at all workers together. Who is known has that of connections at once, and no other."""
 
 from tests.harness.hostile import HELLO, Raw, close_all
+from tests.harness.mta_server import wait_until
 
 STRANGER = "127.0.0.9"
 OURS = {"networks": ["127.0.0.1/32"], "domains": ["ours.example"]}
@@ -20,6 +21,21 @@ def test_connections_of_a_client_are_counted_over_all_workers(mta) -> None:
         "421 4.7.0 too many for your network now (limits.connections_per_client), try again later"
     }
     assert server.metrics()['mta_rejections_total{reason="connections"}'] == 10
+    server.send("bob@ours.example")
+    close_all(clients)
+    server.wait_for_empty_queue()
+
+
+def test_connections_of_a_known_client_are_counted_over_all_workers(mta) -> None:
+    server = mta(workers=2, relay=OURS, route=DISCARD, limits={"connections_per_client": 6})
+    clients = [Raw(server.port, greeted=False) for _ in range(16)]
+    said = [client.reply() for client in clients]
+    inside = [client for client, line in zip(clients, said, strict=True) if line.startswith("220 ")]
+    assert len(inside) == 6
+    assert {line for line in said if not line.startswith("220 ")} == {"421 4.3.2 too many connections, try again later"}
+    assert server.metrics()['mta_rejections_total{reason="connections"}'] == 10
+    inside[0].sock.close()
+    wait_until(lambda: server.metrics()['mta_connections{direction="in"}'] == 5, "the place that was given back")
     server.send("bob@ours.example")
     close_all(clients)
     server.wait_for_empty_queue()

@@ -10,6 +10,7 @@ from mta.model.message import Message, Recipient, due_key
 from mta.net.deadlines import Wheel
 from mta.net.remote import IDLE_TIME, QUIT_TIME, RemoteConnection, RemoteDeadlines
 from mta.queue.entry import Attempt, Entry
+from mta.routing.destination import Host
 from tests.harness.transports import FakeTransport
 
 COMMAND, CONTENT = 10.0, 30.0
@@ -47,7 +48,9 @@ class Scene:
         self.owner = Owner()
         self.wheel = Wheel(asyncio.get_running_loop())
         deadlines = RemoteDeadlines(COMMAND, CONTENT)
-        self.remote = RemoteConnection(self.owner, self.wheel, deadlines, "hermes.example", "mx.example", lmtp=False)
+        self.remote = RemoteConnection(
+            self.owner, self.wheel, deadlines, "hermes.example", Host("mx.example", 25, 0), lmtp=False
+        )
         self.transport = FakeTransport(self.remote, ("192.0.2.25", 25))
         self.remote.connection_made(self.transport)
         self.now = asyncio.get_running_loop().time()

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mta.model.message import Message, Recipient
-from mta.policy.offer import PLAIN, Offer, Sending, asks_for, is_plain, offer_of, passed_on, sending
+from mta.policy.offer import PLAIN, Offer, Sending, asks_for, is_plain, offer_of, passed_on, sending, told_of_relaying
 from mta.policy.trouble import Kind, Problem, Verdict, decide
 
 NOW = 1_795_484_322_000
@@ -33,7 +33,7 @@ def refused(offer: Offer, **changes) -> str:
 def test_keywords_are_read():
     said = {"8BITMIME": "", "CHUNKING": "", "BINARYMIME": "", "DSN": "", "SMTPUTF8": "", "REQUIRETLS": "",
             "MT-PRIORITY": "MIXER", "DELIVERBY": "240", "LIMITS": "RCPTMAX=20 mailmax=5 RCPTDOMAINMAX=1"}  # fmt: skip
-    assert offer_of(said, verified=True) == Offer(True, True, True, True, True, True, 240, 20, 5)
+    assert offer_of(said, verified=True) == Offer(True, True, True, True, True, True, 240, 20, 5, 1)
     assert not offer_of(said).requiretls, "TLS that nobody has checked"
     assert not offer_of({"BINARYMIME": ""}).binary, "without CHUNKING there is no way to send it"
     assert offer_of({"DELIVERBY": ""}).least_by == 0
@@ -163,3 +163,23 @@ def test_nothing_is_said_that_is_not_offered(offer: Offer, changes):
     assert all(allowed[keyword] for keyword in keywords)
     assert offer.smtputf8 or not found.smtputf8
     assert offer.binary or not found.binary
+
+
+@pytest.mark.parametrize(
+    ("mode", "notify", "offer", "told"),
+    [
+        ("N", None, NONE, True),  # the host does not know the deadline
+        ("N", "FAILURE", NONE, True),
+        ("N", "NEVER", NONE, False),
+        ("N", "SUCCESS", ALL, False),
+        ("R", None, NONE, False),
+        ("RT", None, ALL, True),
+        ("NT", None, ALL, True),
+        ("NT", "never", ALL, False),
+        ("RT", None, NONE._replace(last_hop=True), False),
+        ("N", None, NONE._replace(last_hop=True), False),
+    ],
+)
+def test_deadlines_have_reports_of_relaying(mode, notify, offer, told):
+    asked = message(deliver_by=NOW + 1000, by_mode=mode)
+    assert told_of_relaying(asked, Recipient("b@y.example", "y.example", notify=notify), offer) is told

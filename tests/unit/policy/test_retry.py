@@ -52,6 +52,15 @@ def test_a_sender_is_warned_once_about_those_that_were_tried():
     assert policy().to_warn(late, late.recipients, 4 * HOUR - 1) == []
 
 
+def test_what_the_sender_has_it_wait_is_no_delay():
+    held = message(held_until=200 * HOUR)
+    assert held.waiting_since == 200 * HOUR
+    assert policy().to_warn(held, held.recipients, 204 * HOUR - 1) == []
+    assert policy().to_warn(held, held.recipients, 204 * HOUR) == [held.recipients[0]]
+    assert not policy().expired(held.waiting_since, 320 * HOUR - 1)
+    assert message(arrival=7).waiting_since == 7
+
+
 @pytest.mark.parametrize("facts", [{"reverse_path": ""}, {"generated": True}])
 def test_reports_are_never_warned_about(facts):
     late = message(**facts)

@@ -5,7 +5,7 @@ import pytest
 from mta.config.units import network
 from mta.metrics import MetricsTable
 from mta.policy.throttle import TARPIT_LIMIT, Client, Deed, Known, Throttle, tarpit
-from mta_ext.throttle import UNCOUNTED
+from mta_ext.throttle import REFUSED, UNCOUNTED
 
 PER_MINUTE = 1 / 60
 
@@ -81,8 +81,25 @@ def test_deeds_are_counted_each_by_itself_and_no_rate_is_no_limit():
     assert all(found.spend(key, Deed.ERROR, 0.0) for _ in range(1000))
 
 
+def test_a_known_client_is_one_address_and_has_that_many_connections_over_all_workers():
+    table = MetricsTable.create(2)
+    here, there = (
+        Throttle(table.rates(), table.presence(n), table.secret, {Deed.CONNECTION: PER_MINUTE}, connections=3)
+        for n in range(2)
+    )
+    rows = [each.enter_known("2001:db8::1") for each in (here, there, there)]
+    assert min(rows) >= 0
+    assert here.enter_known("2001:db8::1") == there.enter_known("2001:db8::1") == REFUSED
+    assert here.enter_known("2001:db8::2") >= 0, "a neighbour is another client"
+    assert isinstance(here.enter("2001:db8::1", 0.0), Client), "and so is the network of strangers"
+    there.leave_row(rows[1])
+    assert here.enter_known("2001:db8::1") == rows[0]
+    assert [here.enter_known("unix") for _ in range(9)] == [UNCOUNTED] * 9
+
+
 def test_who_is_not_counted_need_not_be_given_back():
     throttle().leave(Client(1, UNCOUNTED))
+    throttle().leave_row(UNCOUNTED)
 
 
 def test_the_first_errors_are_answered_at_once_and_then_later_and_later():

@@ -239,10 +239,9 @@ async def test_a_deadline_that_only_tells_tells_once_and_the_message_goes_on(wor
     script = {"MAIL": ["451 4.3.0 later"] * 6}
     async with Side(works, *EXTENSIONS, script=script) as side:
         works.post(somebody(), deliver_by=CLOCK.now_ms() - 1, by_mode="N")
-        await works.until(DELIVERED, 2)
+        await works.until(DELIVERED, 3)
         assert len(side.mail) == 1
-        [report] = side.reports
-        assert fields(report)[1]["Action"] == "delayed"
+        assert [fields(report)[1]["Action"] for report in side.reports] == ["delayed", "relayed"]
 
 
 async def test_limits_of_the_host_are_kept(works: Works):
@@ -251,6 +250,32 @@ async def test_limits_of_the_host_are_kept(works: Works):
         await works.until(DELIVERED, 10)
         assert [len(each.recipients) for each in side.mail] == [3, 3, 3, 1]
         assert [len(remote.received) for remote in side.server.remotes] == [2, 2]
+
+
+async def test_a_host_hears_of_no_more_domains_in_a_session_than_it_wants(works: Works):
+    """RFC 9422 §4.3: a connection that has named its domains goes on with them, and ends with the first other one."""
+    async with Side(works, *EXTENSIONS, "LIMITS RCPTDOMAINMAX=2") as side:
+        for domain in "aabbacdc":
+            works.post(Recipient(f"r@{domain}.example", f"{domain}.example"))
+            await works.until(DELIVERED, len(side.mail) + 1)
+        for remote in side.server.remotes:
+            assert len({path for each in remote.received for path in each.recipients}) <= 2
+        assert [len(remote.received) for remote in side.server.remotes] == [5, 3]
+        works.delivery.drain()
+        await works.connections_end()
+    works.nothing_left()
+
+
+async def test_many_domains_at_once_for_a_host_that_wants_one_in_a_session(works: Works):
+    async with Side(works, *EXTENSIONS, "LIMITS RCPTDOMAINMAX=1") as side:
+        for n in range(30):
+            works.post(Recipient(f"r{n}@{n % 5}.example", f"{n % 5}.example"))
+        await works.until(DELIVERED, 30)
+        for remote in side.server.remotes:
+            assert len({path.partition("@")[2] for each in remote.received for path in each.recipients}) == 1
+        works.delivery.drain()
+        await works.connections_end()
+    works.nothing_left()
 
 
 async def test_a_priority_goes_on(works: Works):

@@ -10,7 +10,8 @@ from mta.net.deadlines import Wheel
 from mta.net.remote import RemoteDeadlines
 from mta.queue.entry import Entry
 from mta.routing.destination import Destination, Host
-from mta.services.delivery import RESOLVING, Delivery, DeliverySettings, SiteDelivery
+from mta.services.delivery import RESOLVING, Delivery, SiteDelivery
+from mta.services.dialing import DeliverySettings
 
 READY_LIMIT = 3
 #: What may become live in all, where that is not what the test is about.

@@ -5,6 +5,7 @@ import asyncio
 import socket
 import ssl
 from collections.abc import Callable
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from mta.net.tls import server_context
 from mta.routing.destination import Destination, Host, Login
 from tests.harness.certificates import Certificate, make_certificate
 from tests.harness.scripted_remote import EXTENSIONS, ScriptedRemote, ScriptedServer
+from tests.harness.sinks import free_port
 from tests.harness.works import SETTINGS, Works
 
 LOOPS = pytest.mark.parametrize("run", [asyncio.run, uvloop.run], ids=["asyncio", "uvloop"])
@@ -296,6 +298,81 @@ def test_requiretls_comes_back_when_it_cannot_be_had(run, tmp_path: Path, pair: 
     event = play(run, tmp_path, pair, act)[0]
     assert event["type"] == "Bounce"
     assert event["response"]["enhanced_code"] == "5.7.30"
+
+
+def asks_for_tls(scene: Scene) -> None:
+    scene.works.post(Recipient("r@b.example", "b.example"), requiretls=True)
+
+
+#: Remotes that are no good for REQUIRETLS, and never will be.
+UNABLE = {
+    "not offered": offering(secured=EXTENSIONS),
+    "no STARTTLS": lambda: ScriptedRemote(extensions=REQUIRING),
+    "STARTTLS refused": offering(script={"STARTTLS": ["502 5.5.1 no"] * 9}),
+}
+
+
+@LOOPS
+@pytest.mark.parametrize("unable", UNABLE)
+def test_requiretls_is_looked_for_at_every_host(run, tmp_path: Path, pair: Certificate, unable: str):
+    """RFC 8689 §4.2.1."""
+
+    async def act(scene: Scene):
+        context = server_context(*pair)
+        first = ScriptedServer(UNABLE[unable], context=context)
+        async with first, ScriptedServer(offering(secured=REQUIRING), context=context) as second:
+            scene.lead_to(first.port, second.port)
+            asks_for_tls(scene)
+            await scene.works.until(DELIVERED, 1)
+            assert [r for remote in first.remotes for r in remote.received] == []
+            assert [r.mail[-10:] for remote in second.remotes for r in remote.received] == ["REQUIRETLS"]
+            return await scene.end()
+
+    [event] = play(run, tmp_path, pair, act)
+    assert event["tls_verified"]
+
+
+@LOOPS
+@pytest.mark.parametrize("unable", UNABLE)
+@pytest.mark.parametrize("away", ["away", "not now", "no handshake", "away, first"])
+def test_requiretls_waits_for_a_host_that_may_have_it_later(
+    run, tmp_path: Path, pair: Certificate, unable: str, away: str
+):
+    async def act(scene: Scene):
+        context = server_context(*pair)
+        first = ScriptedServer(UNABLE[unable], context=context)
+        second = ScriptedServer(offering(script={"STARTTLS": ["454 4.7.0 not now"] * 9}), context=context)
+        if away == "no handshake":
+            second = ScriptedServer(offering(secured=REQUIRING), context=impossible(pair))
+        async with first, second:
+            ports = [first.port, free_port() if away.startswith("away") else second.port]
+            scene.lead_to(*(reversed(ports) if away == "away, first" else ports))
+            asks_for_tls(scene)
+            await scene.works.until(DEFERRED, 1, refill=False)
+            assert scene.works.counters.get(FAILED) == 0
+            assert [r for remote in first.remotes + second.remotes for r in remote.received] == []
+
+    play(run, tmp_path, pair, act)
+
+
+@LOOPS
+def test_requiretls_that_no_host_has_comes_back(run, tmp_path: Path, pair: Certificate):
+    async def act(scene: Scene):
+        async with AsyncExitStack() as stack:
+            context = server_context(*pair)
+            servers = [ScriptedServer(make, context=context) for make in UNABLE.values()]
+            for server in servers:
+                await stack.enter_async_context(server)
+            scene.lead_to(*(server.port for server in servers))
+            asks_for_tls(scene)
+            await scene.works.until(FAILED, 1)
+            assert [
+                r for server in servers for remote in server.remotes for r in remote.received if "TLS" in r.mail
+            ] == []
+            return scene.works.happened()
+
+    event = play(run, tmp_path, pair, act)[0]
+    assert (event["type"], event["response"]["enhanced_code"]) == ("Bounce", "5.7.30")
 
 
 def test_an_authority_file_that_is_none_holds_the_mail(tmp_path: Path, pair: Certificate):

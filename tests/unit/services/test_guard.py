@@ -122,6 +122,34 @@ async def test_a_stranger_has_so_many_connections_and_gets_them_back(make):
     assert second in site.guard.strangers
 
 
+@pytest.mark.parametrize("policies", [(), (object(),)], ids=["", "with a hook"])
+async def test_a_known_client_has_so_many_connections_too_and_gets_them_back(make, policies):
+    site = make(connections=2, policies=policies)
+    first, second = site.connect()[0], site.connect()[0]
+    for _ in range(3):
+        _, turned_away = site.connect()
+        assert replies(turned_away) == ["421 4.3.2 too many connections, try again later"]
+    assert site.refused("connections") == 3
+    assert replies(site.connect(("192.0.2.8", 4711))[1])[0].startswith("220 ")
+    assert replies(site.connect("/a/socket")[1])[0].startswith("220 ")
+    for connection in (first, second):
+        connection.connection_lost(None)
+    assert all(replies(site.connect()[1])[0].startswith("220 ") for _ in range(2))
+    assert replies(site.connect()[1])[0].startswith("421 4.3.2 ")
+
+
+async def test_a_proxy_does_not_use_up_its_own_limit_for_its_clients(make):
+    site = make(connections=2)
+    for n in range(6):
+        connection, transport = await behind_a_proxy(site)
+        connection.data_received(b"XCLIENT ADDR=203.0.113.%d\r\n" % (n // 2))
+        assert replies(transport)[-1].startswith("220 ")
+    connection, transport = await behind_a_proxy(site)
+    connection.data_received(b"XCLIENT ADDR=203.0.113.0\r\n")
+    assert replies(transport)[-1].startswith("421 4.3.2 ")
+    assert connection.leaving
+
+
 async def test_strangers_come_only_so_fast_and_the_known_as_they_like(make):
     site = make(limits={Deed.CONNECTION: 3 * PER_MINUTE})
     said = [replies(site.stranger()[1])[0] for _ in range(4)]
