@@ -39,9 +39,15 @@ class Fuzzer:
     def kept(self) -> int:
         return len(self._kept)
 
+    @property
+    def ways(self) -> int:
+        """Shapes seen, also those whose input was replaced by a later one."""
+        return len(self._seen)
+
     def step(self) -> None:
         self.last = self._waiting.pop() if self._waiting else self._mutated()
-        shape = self._check(self.last, self._random)
+        # What is drawn while it is played comes from the input itself, so that the file alone shows the failure again.
+        shape = self._check(self.last, Random(self.last))
         self.tried += 1
         if shape not in self._seen:
             self._seen.add(shape)
@@ -141,7 +147,7 @@ def main() -> int:
             print(_report(core, fuzzer), flush=True)
             failed = True
         else:
-            print(f"{core}: {fuzzer.tried:,} inputs, {fuzzer.kept:,} ways to behave", flush=True)
+            print(f"{core}: {fuzzer.tried:,} inputs, {fuzzer.ways:,} ways to behave, {fuzzer.kept:,} kept", flush=True)
     return int(failed)
 
 
