@@ -1,8 +1,8 @@
 """``python -m tests.fuzz --seconds N --seed S [core...]``: octets that nobody thought of, for each core of ``mta_ext``.
 
 Owns: the loop and the command line. Seeds are mutated, pasted together and cut; what makes a core behave in a way not
-seen before is kept and mutated on. A run with the same seed and ``--inputs`` is the same. What breaks an invariant is
-written to a file, and the exit code is 1.
+seen before is kept and mutated on. All seeds are played, however short the time. A run with the same seed and
+``--inputs`` is the same. What breaks an invariant is written to a file, and the exit code is 1.
 """
 
 import argparse
@@ -38,6 +38,10 @@ class Fuzzer:
     @property
     def kept(self) -> int:
         return len(self._kept)
+
+    @property
+    def seeds_left(self) -> int:
+        return len(self._waiting)
 
     @property
     def ways(self) -> int:
@@ -140,7 +144,7 @@ def main() -> int:
         fuzzer, clock = Fuzzer(core, args.seed), SystemClock()
         end = clock.monotonic() + args.seconds / len(cores)
         try:
-            while fuzzer.tried < args.inputs if args.inputs else clock.monotonic() < end:
+            while fuzzer.seeds_left or (fuzzer.tried < args.inputs if args.inputs else clock.monotonic() < end):
                 fuzzer.step()
         except Exception:
             traceback.print_exc()

@@ -15,7 +15,7 @@ from tests.harness.client_driver import Driver, Job
 
 #: The nonce and the password of the exchange that ``seeds`` has written down.
 NONCE = "fyko+d2lbbFgONRv9qkxdawL"
-PASSWORD = "pencil"  # noqa: S105
+PASSWORD = "pencil"
 _CHUNK = re.compile(rb"BDAT (\d+) LAST\r\n")
 _BINDING = Binding("tls-server-end-point", b"b" * 32)
 _BINARY = b"Subject: x\r\n\r\n\r\x00\n.\r\n\xff"

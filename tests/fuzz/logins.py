@@ -15,8 +15,8 @@ from mta_ext.deciding import Verdict
 from tests.harness.recording_handler import RecordingHandler
 
 MECHANISMS = ("SCRAM-SHA-256-PLUS", "SCRAM-SHA-256", "OAUTHBEARER", "XOAUTH2", "PLAIN", "LOGIN")
-PASSWORD = "secret"  # noqa: S105
-TOKEN = "mF_9.B5f-4.1JqM"  # noqa: S105
+PASSWORD = "secret"
+TOKEN = "mF_9.B5f-4.1JqM"
 _BINDING = sasl_client.Binding("tls-server-end-point", b"b" * 32)
 _NONCE = "nonce"
 

@@ -40,7 +40,8 @@ def converse(session: Any, handler: Any, flights: Flights) -> bytes:
             session.tls_started()
             assert session.secure
             handler.before_tls = len(handler.calls)
-            assert not (getattr(session, "hello_name", "") or getattr(session, "login_name", "")), "not forgotten"
+            known = [getattr(session, name, "") for name in ("hello_name", "login_name")]
+            assert known == ["", ""], "what was said before TLS is not forgotten"
         for piece in pieces:
             session.feed(piece)
             transcript.append(_taken(session, handler))

@@ -61,6 +61,8 @@ def toml(settings: Row) -> str:
     def shown(value: object) -> str:
         if isinstance(value, dict):
             return "{" + ", ".join(f"{key} = {shown(item)}" for key, item in value.items()) + "}"
+        if isinstance(value, list):
+            return "[" + ", ".join(map(shown, value)) + "]"
         return json.dumps(value, ensure_ascii=False)
 
     def lines(table: Row) -> list[str]:

@@ -1,4 +1,4 @@
-"""The STARTTLS dialogues of Apache James, played to Hermes: once by a client that waits where RFC 2920 has it wait, once
+"""The STARTTLS dialogues of Apache James, played to Hermes: once by a client that waits where RFC 2920 has it, once
 with all that the dialogue says between two replies as one write. Reply codes are compared one by one; ``DIFFERENT`` has
 those that part, and says why. Texts are each server's own.
 
@@ -47,8 +47,8 @@ class Difference(NamedTuple):
 _WAITS = "RFC 2920 §3.1: EHLO is the last command of a group; what stands behind it came without waiting for its answer"
 _503 = "RFC 5321 §4.2.4: 503 is a bad sequence of commands, which it is; 501 would be a fault in its arguments"
 _CLOSED = (
-    "RFC 3207 §4: what stands in the clear behind STARTTLS is no handshake. STARTTLS had its 220 before anybody looked at "
-    "that; then the connection ends, and none of it was read as a command"
+    "RFC 3207 §4: what stands in the clear behind STARTTLS is no handshake. STARTTLS had its 220 before anybody looked "
+    "at that; then the connection ends, and none of it was read as a command"
 )
 _MAIL = "220 250 250 250 354 250"
 DIFFERENT = {
