@@ -18,6 +18,8 @@ NONCE = "fyko+d2lbbFgONRv9qkxdawL"
 PASSWORD = "pencil"
 _CHUNK = re.compile(rb"BDAT (\d+) LAST\r\n")
 _BINDING = Binding("tls-server-end-point", b"b" * 32)
+#: What may be said in the clear where TLS is insisted on.
+_CLEAR_VERBS = frozenset((b"EHLO", b"HELO", b"LHLO", b"STARTTLS", b"QUIT", b""))
 _BINARY = b"Subject: x\r\n\r\n\r\x00\n.\r\n\xff"
 
 
@@ -66,13 +68,27 @@ def _login(binding: Binding | None) -> Callable[[str], Exchange | None]:
 
 
 def client(octets: bytes, random: Random) -> Hashable:
-    """Logins, TLS, LMTP and chunks, in any combination."""
-    starttls = random.choice(("none", "opportunistic", "required"))
-    options = {"lmtp": random.random() < 0.3, "reply_line": 256, "reply_lines": 20, "starttls": starttls,
-               "secure": random.random() < 0.2}  # fmt: skip
-    if random.random() < 0.4:
+    """SMTP and LMTP, chunks, now and then TLS or a login."""
+    options = {"starttls": "none" if random.random() < 0.8 else "opportunistic", "lmtp": random.random() < 0.4}
+    if random.random() < 0.1:
+        options["login"] = _login(None)
+    return _delivering(octets, random, options)
+
+
+def smarthost(octets: bytes, random: Random) -> Hashable:
+    """TLS and logins, wanted or insisted on."""
+    options = {
+        "starttls": random.choice(("opportunistic", "required")), "secure": random.random() < 0.2,
+        "lmtp": random.random() < 0.1,
+    }  # fmt: skip
+    if random.random() < 0.8:
         options["login"] = _login(random.choice((None, _BINDING)))
-    first = random.randrange(5)
+    return _delivering(octets, random, options)
+
+
+def _delivering(octets: bytes, random: Random, options: dict[str, Any]) -> Hashable:
+    options = {"reply_line": 256, "reply_lines": 20} | options
+    first = 3 if b"BINARYMIME" in octets and random.random() < 0.4 else random.randrange(5)
     jobs = random.randrange(1, 5)
 
     def run(flights: Flights) -> Shell:
@@ -86,7 +102,7 @@ def client(octets: bytes, random: Random) -> Hashable:
     alike([(shell.wire, shell.clear) for shell in shells])
     shell = shells[0]
     _check_ends(shell)
-    _check_wire(shell, needs_tls=starttls == "required" and not options["secure"])
+    _check_wire(shell, needs_tls=options["starttls"] == "required" and not options["secure"])
     verbs = {line[:4] for line in shell.wire[-4000:].split(b"\r\n") if line[:4].isupper()}
     happened = tuple((event[0], *(str(one)[:5] for one in event[1:3])) for event in events)
     return happened, frozenset(verbs), shell.clear is not None
@@ -108,7 +124,7 @@ def _check_wire(shell: Shell, *, needs_tls: bool) -> None:
     assert_no_bare_line_end(text)
     if needs_tls:
         lines = shell.wire[: shell.clear].split(b"\r\n")
-        assert {line.partition(b" ")[0] for line in lines} <= {b"EHLO", b"HELO", b"LHLO", b"STARTTLS", b"QUIT", b""}
+        assert {line.partition(b" ")[0] for line in lines} <= _CLEAR_VERBS, "more than it takes is said before TLS"
 
 
 def _without_chunks(wire: bytes) -> tuple[bytes, int]:

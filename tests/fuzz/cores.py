@@ -17,7 +17,7 @@ from mta_ext.params import parse_params
 from mta_ext.path import parse_path
 from mta_ext.reply import ReplyError, ReplyParser
 from mta_ext.xtext import decode_xtext
-from tests.fuzz.clients import client
+from tests.fuzz.clients import client, smarthost
 from tests.fuzz.servers import lmtp, pop3, smtp, submission
 from tests.fuzz.ways import Check, alike, pieces_of
 from tests.harness.reference import count_fields, split_content, stuff_content
@@ -140,14 +140,14 @@ def proxy(octets: bytes, random: Random) -> Hashable:
 CORES: dict[str, Check] = {
     check.__name__: check
     for check in (
-        smtp, lmtp, submission, client, pop3, content, dots, headers, path, params, reply, proxy, ldap
+        smtp, lmtp, submission, client, smarthost, pop3, content, dots, headers, path, params, reply, proxy, ldap
     )
 }  # fmt: skip
 #: The modules of ``mta_ext`` that cores call; what these import is reached through them.
 REACHED = {
     "smtp": "smtp_server", "lmtp": "smtp_server", "submission": "smtp_server", "client": "smtp_client",
-    "pop3": "pop3_server", "content": "dots", "dots": "dots", "headers": "headers", "path": "path",
-    "params": "params", "reply": "reply",
+    "smarthost": "smtp_client", "pop3": "pop3_server", "content": "dots", "dots": "dots", "headers": "headers",
+    "path": "path", "params": "params", "reply": "reply",
 }  # fmt: skip
 #: Modules that no core reaches: why nothing of theirs comes from a peer.
 NO_PEER = {

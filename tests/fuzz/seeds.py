@@ -43,6 +43,10 @@ _CLIENT = [
     ),
     b"220 x\r\n" + _EHLO + b"250 STARTTLS\r\n220 go\r\n" + FLIGHT + _EHLO + b"250 AUTH PLAIN\r\n535 no\r\n221 bye\r\n",
     b"220 x\r\n250-x\r\n250 8BITMIME\r\n250 a\r\n250 b\r\n550 c\r\n354 d\r\n" + FLIGHT + b"250 e\r\n250 f\r\n250 g\r\n",
+    b"220 x\r\n" + _EHLO + b"250 ok\r\n250 a\r\n250 b\r\n250 c\r\n" + FLIGHT + b"250 d\r\n" + _SENT,
+    b"220 x\r\n" + _EHLO + b"250 ok\r\n250 a\r\n250 b\r\n550 c\r\n" + FLIGHT + b"452 4.3.1 d\r\n250 reset\r\n" + _SENT,
+    b"220 x\r\n" + _EHLO + b"250 ok\r\n250 a\r\n250 b\r\n250 c\r\n" + FLIGHT + b"250 for one\r\n421 for two\r\n",
+    b"220 x\r\n" + _EHLO + b"250 AUTH PLAIN\r\n235 in\r\n250 a\r\n250 b\r\n250 c\r\n" + FLIGHT + b"250 d\r\n" + _SENT,
 ]
 _PROXY = [
     b"PROXY TCP4 192.0.2.1 192.0.2.2 4711 25\r\nEHLO x\r\n", b"PROXY TCP6 2001:db8::1 2001:db8::2 1 25\r\n",
@@ -134,6 +138,7 @@ def seeds(core: str) -> list[bytes]:
         ]
     others = {
         "client": _CLIENT,
+        "smarthost": [one for one in _CLIENT if b"STARTTLS" in one or b"AUTH" in one],
         "reply": _CLIENT,
         "path": _PATHS,
         "params": _PARAMS,

@@ -7,10 +7,11 @@ import pytest
 
 from mta_ext.smtp_extensions import EXTENSIONS
 from tests.fuzz.cores import CORES, NO_PEER, REACHED
-from tests.fuzz.logins import MECHANISMS, exchanges
+from tests.fuzz.logins import MECHANISMS, LoginHandler, exchanges
 from tests.fuzz.seeds import seeds
 from tests.fuzz.servers import OFFERED, converse
 from tests.fuzz.ways import FLIGHT
+from tests.harness.recording_handler import new_session
 
 FOLDER = Path(__file__).parents[3] / "mta_ext"
 MODULES = {path.stem for path in FOLDER.glob("*.pyx")}
@@ -44,9 +45,6 @@ def test_sessions_are_offered_everything_between_them() -> None:
 @pytest.mark.parametrize("mechanism", MECHANISMS)
 def test_a_login_with_each_mechanism_is_among_the_seeds(mechanism: str) -> None:
     """Mutations cannot find a proof; each must begin as one that is right."""
-    from tests.fuzz.logins import LoginHandler
-    from tests.harness.recording_handler import new_session
-
     good = 0
     for said in exchanges():
         if said.startswith(b"AUTH %b" % mechanism.encode()):
@@ -59,5 +57,5 @@ def test_a_login_with_each_mechanism_is_among_the_seeds(mechanism: str) -> None:
 
 
 def test_seeds_have_handshakes() -> None:
-    for core in ("submission", "pop3", "client"):
+    for core in ("submission", "pop3", "client", "smarthost"):
         assert any(FLIGHT in seed for seed in seeds(core)), core
