@@ -1,124 +1,26 @@
 """The cores and their invariants: ``CORES[name](octets, random)`` plays octets to a core in several ways.
 
-Owns: what must hold whatever the octets are. A check raises AssertionError, or lets the core's own exception through;
-else it returns the shape of what happened, by which the corpus grows. Never does: choose octets.
+Owns: the table, which modules of ``mta_ext`` it reaches, and the cores that are no sessions (those are in ``servers``
+and ``clients``). A check raises AssertionError, or lets the core's own exception through; else it returns the shape of
+what happened, by which the corpus grows. Never does: choose octets.
 """
 
-import re
-from collections.abc import Callable, Hashable
+from collections.abc import Hashable
 from random import Random
 from typing import Any
 
 from mta.ldap.messages import BadMessage, check_form, decode, frame_length
+from mta.policy.proxy import Malformed, Proxied, read_header
 from mta_ext.dots import Stuffer, Unstuffer, stuff
 from mta_ext.headers import field_value, scan_headers
 from mta_ext.params import parse_params
 from mta_ext.path import parse_path
 from mta_ext.reply import ReplyError, ReplyParser
 from mta_ext.xtext import decode_xtext
-from tests.harness import pop3_handler
-from tests.harness.client_driver import Driver, Job
-from tests.harness.recording_handler import LmtpHandler, RecordingHandler, cut, new_session, octet_by_octet, play
-from tests.harness.reference import count_ends, count_fields, split_content, stuff_content
-
-Check = Callable[[bytes, Random], Hashable]
-#: Octets that are played one by one; more would take long and show nothing new.
-MOST = 3000
-LIMITS = {
-    "command_line": 512, "message_size": 2000, "content_line": 200, "header_section": 600, "hops": 3, "errors": 12,
-    "recipients": 4, "stream_above": 300, "in_step": False,
-}  # fmt: skip
-EXTENSIONS = (
-    "PIPELINING", "SIZE", "8BITMIME", "SMTPUTF8", "CHUNKING", "BINARYMIME", "DSN", "ENHANCEDSTATUSCODES", "LIMITS",
-    "MT-PRIORITY", "DELIVERBY", "ETRN", "VRFY", "EXPN", "HELP", "XCLIENT", "XFORWARD",
-)  # fmt: skip
-OUT_OF_STEP = b"554 5.5.0 improper command pipelining\r\n"
-_LAST_CHUNK = re.compile(rb"BDAT +\d+ +LAST", re.IGNORECASE)
-_CODE = re.compile(rb"^\d{3}[ -]|^$")
-
-
-def pieces_of(octets: bytes, random: Random) -> list[list[bytes]]:
-    """Whole, one by one, and twice at random."""
-    ways = [[octets], octet_by_octet(octets)]
-    return [*ways, *(cut(octets, [random.randrange(len(octets) + 1) for _ in range(8)]) for _ in range(2))]
-
-
-def alike(results: list[Any]) -> Any:
-    """All of them are the same; one of them."""
-    assert all(result == results[0] for result in results), "the transcript depends on how octets arrive"
-    return results[0]
-
-
-def smtp(octets: bytes, random: Random) -> Hashable:
-    return _receiving(octets, random, RecordingHandler, lmtp=False)
-
-
-def lmtp(octets: bytes, random: Random) -> Hashable:
-    return _receiving(octets, random, LmtpHandler, lmtp=True)
-
-
-def _receiving(octets: bytes, random: Random, make: type[RecordingHandler], *, lmtp: bool) -> Hashable:
-    octets = octets[:MOST]
-
-    def run(pieces: list[bytes], pending: bool) -> tuple[Any, ...]:
-        extensions = EXTENSIONS[:10] if lmtp else EXTENSIONS
-        session, handler = new_session(lambda: make(pending=pending), lmtp=lmtp, extensions=extensions, **LIMITS)
-        transcript = play(session, handler, pieces)
-        return transcript, handler.contents, session.closing, session.pending
-
-    ways = pieces_of(octets, random)
-    results = [run(pieces, late) for pieces in ways for late in (False, True)]
-    hasty = [result for result in results if OUT_OF_STEP in result[0]]
-    transcript, contents, closing, _ = alike([result for result in results if result not in hasty] or hasty)
-    for early, taken, _closing, _pending in hasty:
-        # What stands behind a refused DATA is no command, whoever sent it in one piece; else all is the same so far.
-        assert transcript.startswith(early.partition(OUT_OF_STEP)[0]), "the transcript depends on more than haste"
-        assert contents[: len(taken)] == taken
-    assert len(contents) <= count_ends(octets) + len(_LAST_CHUNK.findall(octets)), "more messages than ends of content"
-    assert all(_CODE.match(line) for line in transcript.split(b"\r\n")), "a line that is no reply"
-    return tuple(line[:9] for line in transcript.split(b"\r\n"))[-12:], len(contents), closing
-
-
-def pop3(octets: bytes, random: Random) -> Hashable:
-    octets = octets[:MOST]
-
-    def run(pieces: list[bytes], pending: bool) -> tuple[Any, ...]:
-        session, handler = pop3_handler.new_session(lambda: pop3_handler.Pop3Handler(pending=pending))
-        session.greet()
-        said = pop3_handler.play(session, handler, pieces)
-        return said, session.closing, handler.deletes, session.admitted
-
-    said, closing, deletes, admitted = alike(
-        [run(pieces, late) for pieces in pieces_of(octets, random) for late in (False, True)]
-    )
-    removed = sum(map(len, deletes))
-    assert removed <= octets.upper().count(b"DELE"), "more removed than was asked for"
-    assert not removed or b"QUIT" in octets.upper(), "removed without QUIT"
-    return tuple(line[:6] for line in said.split(b"\r\n"))[-12:], closing, admitted, removed
-
-
-def client(octets: bytes, random: Random) -> Hashable:
-    """``octets`` are what a remote says, unasked."""
-    octets = octets[:MOST]
-    lmtp = random.random() < 0.3
-
-    def run(pieces: list[bytes]) -> Driver:
-        driver = Driver([Job(number) for number in range(3)], True, {"lmtp": lmtp, "reply_line": 256})
-        for piece in pieces:
-            driver.session.feed(piece)
-        driver.take()
-        driver.session.eof()
-        driver.take()
-        return driver
-
-    drivers = [run(pieces) for pieces in pieces_of(octets, random)]
-    events = alike([driver.events for driver in drivers])
-    alike([driver.wire for driver in drivers])
-    driver = drivers[0]
-    listed = [token for token, _ in driver.trouble[3]] if driver.trouble else []
-    ended = [outcome[0] for outcome in driver.outcomes] + listed
-    assert sorted(ended) == sorted(driver.given), "a delivery without an end, or with two"
-    return tuple(str(event[:3])[:40] for event in events)
+from tests.fuzz.clients import client, smarthost
+from tests.fuzz.servers import lmtp, pop3, smtp, submission
+from tests.fuzz.ways import Check, alike, pieces_of
+from tests.harness.reference import count_fields, split_content, stuff_content
 
 
 def content(octets: bytes, random: Random) -> Hashable:
@@ -218,6 +120,39 @@ def ldap(octets: bytes, random: Random) -> Hashable:
     return message.kind
 
 
+def proxy(octets: bytes, random: Random) -> Hashable:
+    """The header of a PROXY connection: read from as little of it as is there, it says the same."""
+
+    def read(size: int) -> Proxied | str | None:
+        try:
+            return read_header(octets[:size])
+        except Malformed as error:
+            return str(error)
+
+    seen = [read(size) for size in range(min(len(octets), 600) + 1)]
+    known = [each for each in seen if each is not None]
+    found = alike(known) if known and isinstance(known[0], Proxied) else known[0] if known else None
+    assert all(isinstance(each, type(found)) for each in known), "a header that is one and is none"
+    assert isinstance(found, str) or found is None or found.size <= len(octets)
+    return found if isinstance(found, str) else found is not None and (found.address[:4], found.size)
+
+
 CORES: dict[str, Check] = {
-    check.__name__: check for check in (smtp, lmtp, client, pop3, content, dots, headers, path, params, reply, ldap)
+    check.__name__: check
+    for check in (
+        smtp, lmtp, submission, client, smarthost, pop3, content, dots, headers, path, params, reply, proxy, ldap
+    )
+}  # fmt: skip
+#: The modules of ``mta_ext`` that cores call; what these import is reached through them.
+REACHED = {
+    "smtp": "smtp_server", "lmtp": "smtp_server", "submission": "smtp_server", "client": "smtp_client",
+    "smarthost": "smtp_client", "pop3": "pop3_server", "content": "dots", "dots": "dots", "headers": "headers",
+    "path": "path", "params": "params", "reply": "reply",
+}  # fmt: skip
+#: Modules that no core reaches: why nothing of theirs comes from a peer.
+NO_PEER = {
+    "counters": "numbers that our own code counts",
+    "kept": "reads what the store has written; content was parsed when it came",
+    "shares": "numbers, and keys that are hashed before they come here",
+    "throttle": "addresses and networks as the kernel told them",
 }

@@ -51,6 +51,8 @@ class RecordingHandler:
         self.pieces: list[bytes] = []
         self.waiting: list[bytes | None] = []
         self.pending = pending
+        #: What is PENDING is answered before the call-back has returned.
+        self.early = False
         self.content_reply: bytes | None = None
         self.starttls_reply: bytes | None = None
         self.session: SmtpServerSession
@@ -60,7 +62,10 @@ class RecordingHandler:
             raise PolicyBroke(name)
         reply = next((REFUSALS[key] for key in REFUSALS if name.startswith(key)), reply)
         if self.pending or name.startswith("waits"):
-            self.waiting.append(reply)
+            if self.early:
+                self.session.answer(reply)
+            else:
+                self.waiting.append(reply)
             return PENDING
         return reply
 

@@ -196,6 +196,54 @@ def test_sessions_are_resumed(tmp_path, version, asks_clients):
     assert ours.session_reused
 
 
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+@pytest.mark.parametrize("name", ["one.example", "two.example", "unknown.example", None])
+def test_with_several_certificates_no_session_is_resumed(tmp_path, version, name):
+    """OpenSSL would resume it under any name, with the certificate that the client has shown under another."""
+    files = [write(tmp_path, stem, f"{stem}.example") for stem in ("one", "two")]
+    certificates = Certificates(files, client_ca=files[0].certificate)
+    client = careless()
+    client.load_cert_chain(*files[0])
+    client.maximum_version = version
+    _, first = shake_hands(certificates.context(), client, "one.example")
+    ours, theirs = shake_hands(certificates.context(), client, name, session=first.session)
+    assert not theirs.session_reused
+    shown = sha256(theirs.getpeercert(binary_form=True)).digest()
+    assert shown == digest(files[name == "two.example"])
+    assert facts(Transport(ours)).bindings["tls-server-end-point"] == shown
+    assert facts(Transport(ours)).peer == "commonName=one.example"
+
+
+def test_each_handshake_has_a_front_as_strict_as_the_others(tmp_path):
+    files = [write(tmp_path, stem, f"{stem}.example") for stem in ("one", "two")]
+    certificates = Certificates(files, client_ca=files[0].certificate)
+    front = certificates.context()
+    assert front is not certificates.context()
+    strict = certificates.contexts[0]
+    assert (front.minimum_version, front.options, front.verify_mode) == (
+        strict.minimum_version,
+        strict.options,
+        strict.verify_mode,
+    )
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+def test_a_session_ends_with_the_authority_that_its_client_was_known_by(tmp_path, version):
+    clock = Watch()
+    server, paula, authority = (write(tmp_path, stem, f"{stem}.example") for stem in ("server", "paula", "ca"))
+    authority.certificate.write_bytes(paula.certificate.read_bytes())
+    certificates = Certificates([server], client_ca=authority.certificate, clock=clock)
+    client = careless()
+    client.load_cert_chain(*paula)
+    client.maximum_version = version
+    ours, first = shake_hands(certificates.context(), client)
+    assert facts(Transport(ours)).peer == "commonName=paula.example"
+    authority.certificate.write_bytes(server.certificate.read_bytes())
+    clock.now += 2
+    with pytest.raises(ssl.SSLError):
+        shake_hands(certificates.context(), client, session=first.session)
+
+
 def test_tls_1_1_is_refused(tmp_path):
     context = Certificates([write(tmp_path, "server", "localhost")]).context()
     client = careless()
