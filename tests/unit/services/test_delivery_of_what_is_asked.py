@@ -241,7 +241,8 @@ async def test_a_deadline_that_only_tells_tells_once_and_the_message_goes_on(wor
         works.post(somebody(), deliver_by=CLOCK.now_ms() - 1, by_mode="N")
         await works.until(DELIVERED, 3)
         assert len(side.mail) == 1
-        assert [fields(report)[1]["Action"] for report in side.reports] == ["delayed", "relayed"]
+        # each goes its own way, perhaps by another connection
+        assert sorted(fields(report)[1]["Action"] for report in side.reports) == ["delayed", "relayed"]
 
 
 async def test_limits_of_the_host_are_kept(works: Works):
