@@ -46,6 +46,9 @@ NOT_A_PROXY = b"550 5.7.0 not authorized\r\n"
 class ReceptionSession:
     """Policy of one connection: the call-backs of its session (see ``mta_ext.smtp_server.SmtpServerHandler``)."""
 
+    #: Whether people can log in here, by themselves or through a proxy.
+    logs_in: bool = False
+
     __slots__ = (
         "_access",
         "_began",
@@ -340,11 +343,16 @@ class ReceptionSession:
         self._reception.inquiries.flush(text, self._connection.answer)
         return PENDING
 
+    @property
+    def may_stand_for_others(self) -> bool:
+        """It is a proxy of ours (``xclient_networks``)."""
+        return within(self.peer, self._access.xclient)
+
     def on_xclient(self, attributes: dict[str, str]) -> bytes | _Pending | None:
         """The client stands for another one, which is the client from now on."""
-        if not within(self.peer, self._access.xclient) or "LOGIN" in attributes:
+        if not self.may_stand_for_others or (known(attributes, "LOGIN") is not None and not self.logs_in):
             return NOT_A_PROXY
-        address = _known(attributes, "ADDR")
+        address = known(attributes, "ADDR")
         if address is not None:
             self.address = address
             self.trusted = self._reception.relay.trusts(address)
@@ -354,7 +362,7 @@ class ReceptionSession:
 
     def on_xforward(self, attributes: dict[str, str]) -> bytes | _Pending | None:
         """Whom the next message is from, for records and events; rights stay those of the client."""
-        if not within(self.peer, self._access.xclient):
+        if not self.may_stand_for_others:
             return NOT_A_PROXY
         self._forwarded |= attributes
         return None
@@ -364,7 +372,7 @@ class ReceptionSession:
 
     def _client(self, attribute: str, own: str) -> str:
         """HELO or ADDR: what XFORWARD said, else our own knowledge."""
-        return (_known(self._forwarded, attribute) or own) if self._forwarded else own
+        return (known(self._forwarded, attribute) or own) if self._forwarded else own
 
     # What is written down.
 
@@ -402,7 +410,7 @@ def held_until(parameters: MailParameters, now: int) -> int:
     return now
 
 
-def _known(attributes: dict[str, str], name: str) -> str | None:
+def known(attributes: dict[str, str], name: str) -> str | None:
     """The value of an attribute of XCLIENT or XFORWARD; None where the proxy knows none."""
     value = attributes.get(name)
     return None if value is None or value.startswith("[") else value

@@ -21,7 +21,7 @@ from mta.policy.sasl import Challenge
 from mta.policy.throttle import Limit
 from mta.services.access import Access
 from mta.services.checks import Done, Login, Status
-from mta.services.receiving import ReceptionSession
+from mta.services.receiving import NOT_A_PROXY, ReceptionSession, known
 from mta.services.reception import Opened, Reception
 from mta_ext.content import Content
 from mta_ext.envelope import MailParameters, RcptParameters
@@ -98,6 +98,10 @@ class Submission:
         """``opened`` for the connections of one listener."""
         return partial(self.reception.open, access, partial(SubmissionSession, self))
 
+    def named(self, name: str) -> Person | None:
+        """Who has this address. Raises DirectoryUnreadable."""
+        return self._addresses.find(name)
+
     def owns(self, person: int, address: str) -> bool:
         """Whether mail for ``address`` reaches this person as a person: the own or a further address, with a tag or
         without, a catch-all, an alias that leads there; no list, whoever is on it. Raises DirectoryUnreadable."""
@@ -113,6 +117,7 @@ class Submission:
 class SubmissionSession(ReceptionSession):
     """Policy of one connection on a submission listener."""
 
+    logs_in = True
     __slots__ = ("_check", "_exchange", "_person", "_submission")
 
     def __init__(
@@ -148,12 +153,34 @@ class SubmissionSession(ReceptionSession):
                 self.visitor.login_failed()
             self._connection.answer(REFUSALS[login.status])
             return
-        self._person, self.submitter = login.person, login.address
+        self._log_in(login.person, login.address)
+        self._connection.answer(None)
+
+    def _log_in(self, person: int, address: str) -> None:
+        self._person, self.submitter = person, address
         self.trusted = True
-        self.session.log_in(login.address)
+        self.session.log_in(address)
         if self.visitor is not None:
             self.visitor.logged_in()
-        self._connection.answer(None)
+
+    def on_xclient(self, attributes: dict[str, str]) -> bytes | _Pending | None:
+        """Another client, who is nobody again; or whom the proxy has logged in (LOGIN) and the directory knows."""
+        if not self.may_stand_for_others:
+            return NOT_A_PROXY
+        name, person = known(attributes, "LOGIN"), None
+        if name is not None:
+            try:
+                person = self._submission.named(name)
+            except DirectoryUnreadable as error:
+                _log.error("submission: %s", error)
+                return UNREADABLE
+            if person is None:
+                return REFUSALS["wrong"]
+        verdict = super().on_xclient(attributes)
+        self._person, self.trusted = 0, False
+        if person is not None and not isinstance(verdict, bytes):
+            self._log_in(person.id, person.address)
+        return verdict
 
     def leave(self) -> None:
         """The connection is gone."""

@@ -28,6 +28,9 @@ LISTENERS = {
     "proxied": Access(
         extensions=("ENHANCEDSTATUSCODES", "PIPELINING", "XCLIENT", "XFORWARD"), xclient=(network("192.0.2.7/32"),)
     ),
+    "submission_proxied": SUBMITS._replace(
+        extensions=("ENHANCEDSTATUSCODES", "PIPELINING", "AUTH", "XCLIENT"), xclient=(network("192.0.2.7/32"),)
+    ),
     "required": Access(required=True, extensions=("ENHANCEDSTATUSCODES", "PIPELINING", "STARTTLS")),
 }
 _QUEUED = re.compile(r"^250 2\.0\.0 [0-9A-Z]{13} queued", re.MULTILINE)
