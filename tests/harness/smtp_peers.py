@@ -19,10 +19,9 @@ from typing import NamedTuple, Protocol
 import pytest
 
 from bench.peers import START_LIMIT, Postfix
-from bench.process import Child, await_listener
+from bench.process import Child, await_listener, free_port
 from tests.harness.certificates import Certificate, make_certificate
 from tests.harness.mta_server import wait_until
-from tests.harness.sinks import free_port
 
 #: Octets of content that each of them takes, and Hermes beside them.
 MESSAGE_SIZE = 4096
