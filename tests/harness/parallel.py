@@ -2,6 +2,10 @@
 
 Owns: the distribution among pytest-xdist's workers, and the lock between them. Never does: matter when files or
 directories are named on the command line; they run in one process unless ``-n`` says otherwise.
+
+A new test is to know three things. Who measures time or memory goes into ``ALONE``. Who mounts something, or unshares
+the mounts, goes into ``TOGETHER``. A port that has to be known before somebody binds it, or that is to stay closed for
+a while, comes from ``bench.process.free_port``: no two processes get the same, and the kernel gives it to nobody.
 """
 
 import fcntl
@@ -20,7 +24,7 @@ WORKERS = 3
 ALONE = (
     "tests/scenarios/hostile/",
     "tests/scenarios/policy/test_slow_attackers_are_gone_by_their_deadline.py",
-    "tests/scenarios/test_a_slow_site_does_not_hold_up_another.py",
+    "tests/scenarios/test_a_slow_site_does_not_hold_up_another.py::test_a_slow_site_does_not_hold_up_another",
     "tests/interop/test_ldap_clients_find_people.py::test_ten_thousand_people_are_searched_while_the_user_types",
     "tests/unit/services/test_logins.py::test_an_unknown_name_takes_as_long_as_a_wrong_password",
     "tests/unit/services/test_logins.py::test_ten_wrong_passwords_a_second_slow_down_that_address_alone",
@@ -30,7 +34,13 @@ ALONE = (
 #: power cuts is mounted keeps it mounted.
 TOGETHER = ("tests/crash/", "tests/interop/differential/")
 #: What begins first because it takes longest; the rest follows in alphabetical order.
-FIRST = (*TOGETHER, "tests/interop/", "tests/scenarios/")
+FIRST = (
+    *TOGETHER,
+    "tests/interop/",
+    "tests/scenarios/",
+    "tests/unit/spool/test_spool_model.py",
+    "tests/unit/store/test_store_model.py",
+)
 
 
 def is_whole(config: pytest.Config) -> bool:
