@@ -1,6 +1,6 @@
 """Children: started, awaited without polling, and stopped by their own pid, never by name.
 
-Owns: the life of one child process and what the kernel says it cost. Never does: know what the child is for.
+Owns: the life of one child process, what the kernel says it cost, and ports for it. Never does: know what it is for.
 Waiting uses pidfds, so that this process takes no CPU time while the machine's is being counted. Linux only.
 """
 
@@ -10,16 +10,18 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO
 
 from mta.errors import UnavailableError
 
 #: Below the range that the kernel takes for outgoing connections, so that a stopped peer finds its port free again.
-FIRST_PORT, LAST_PORT = 25_250, 29_999
+FIRST_PORT, LAST_PORT = 20_000, 29_999
+#: Ports that one process gives out at a time; no other process on this machine gives out the same.
+PORT_BLOCK = 250
 _GRACE = 5.0
-_next_port = FIRST_PORT
+_ports: "Iterator[int] | None" = None
 _running: "set[Child]" = set()
 
 
@@ -88,18 +90,40 @@ def stop_all() -> None:
 
 
 def free_port() -> int:
-    """A port of 127.0.0.1 that nobody listens on; each call gives another one. Raises UnavailableError."""
-    global _next_port
-    while _next_port <= LAST_PORT:
-        port, _next_port = _next_port, _next_port + 1
-        with socket.socket() as trial:
-            trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                trial.bind(("127.0.0.1", port))
-            except OSError:
-                continue
+    """A port of TCP and UDP that nobody has bound, on any address; each call gives another one. Raises
+    UnavailableError."""
+    global _ports
+    if _ports is None:
+        _ports = _ports_of_our_own()
+    for port in _ports:
+        if _is_free(port):
             return port
-    raise UnavailableError(f"no free port between {FIRST_PORT} and {LAST_PORT} on 127.0.0.1")
+    raise UnavailableError(f"no free port between {FIRST_PORT} and {LAST_PORT}")
+
+
+def _ports_of_our_own() -> Iterator[int]:
+    """Of one block after the other that no other process has taken. Names of unix sockets without a file are what says
+    so: the kernel gives each to one process, until that has ended, whatever its end."""
+    for start in range(FIRST_PORT, LAST_PORT + 1, PORT_BLOCK):
+        claim = socket.socket(socket.AF_UNIX)
+        try:
+            claim.bind(f"\0hermes-ports-{start}")
+        except OSError:
+            claim.close()
+            continue
+        claim.detach()  # open as long as this process lives
+        yield from range(start, start + PORT_BLOCK)
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as tcp, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp:
+        tcp.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            tcp.bind(("", port))
+            udp.bind(("", port))
+        except OSError:
+            return False
+    return True
 
 
 def await_listener(port: int, deadline: float, child: Child | None = None) -> None:

@@ -12,12 +12,35 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.harness import parallel
 from tests.harness.extensions import BuildError, ensure_built
 
 if TYPE_CHECKING:
     from tests.harness.figure_1 import Figure1
     from tests.harness.mta_server import MtaServer
     from tests.harness.sinks import LoopThread, RecordingSink, SmtpSink, Zones
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_cmdline_main(config: pytest.Config) -> None:
+    if parallel.is_whole(config):
+        config.option.numprocesses = parallel.WORKERS
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    return parallel.scheduler(config, log)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: parallel.rank(item.nodeid))
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
+    """Around pytest-timeout's, so that a turn may be waited for."""
+    with parallel.turn(parallel.is_alone(item.nodeid)):
+        return (yield)
 
 
 def pytest_configure(config: pytest.Config) -> None:

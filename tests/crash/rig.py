@@ -19,6 +19,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from bench.process import free_port
 from tests.harness.attendant_process import UnixHttp
 from tests.harness.ledger_client import Load
 
@@ -32,13 +33,6 @@ PROBES = 8
 def die_with_us() -> None:
     """In a child, before exec: SIGKILL when we die, so that a run that is killed leaves nothing behind."""
     ctypes.CDLL(None).prctl(1, signal.SIGKILL)
-
-
-def free_port() -> int:
-    with socket.socket() as sock:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        sock.bind(("127.0.0.1", 0))
-        return sock.getsockname()[1]
 
 
 def wait_until(true: Callable[[], Any], what: str, patience: float = PATIENCE) -> Any:

@@ -10,7 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from bench.dovecot import Dovecot
-from tests.harness.sinks import free_port, peer_program
+from bench.process import free_port
+from tests.harness.sinks import peer_program
 
 
 @contextmanager

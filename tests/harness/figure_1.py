@@ -9,8 +9,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from bench.process import free_port
 from tests.harness.mta_server import MtaServer
-from tests.harness.sinks import free_port, peer_program
+from tests.harness.sinks import peer_program
 from tests.harness.zone_server import RealZoneServer
 
 PARADIGMS, MINASI = "paradigms.example", "minasi.example"

@@ -8,8 +8,9 @@ import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 
+from bench.process import free_port
 from tests.harness.mta_server import wait_until
-from tests.harness.sinks import free_port, peer_program
+from tests.harness.sinks import peer_program
 
 
 class HaProxy:

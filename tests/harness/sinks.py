@@ -16,6 +16,7 @@ from typing import Any, NoReturn, TypeVar
 
 import pytest
 
+from bench.process import free_port
 from mta.services.zone import ZoneServer, zone_from_dict
 from tests.harness.mta_server import wait_until
 from tests.harness.scripted_remote import Answer, Received, ScriptedRemote, _Shell
@@ -37,13 +38,6 @@ def missing_peer(name: str, package: str) -> NoReturn:
     if os.environ.get("MTA_REQUIRE_PEERS") == "1":
         pytest.fail(f"{name} (Debian: {package}) is not installed, and MTA_REQUIRE_PEERS=1 says that it must be")
     pytest.skip(f"{name} (Debian: {package}) is not installed")
-
-
-def free_port(host: str = "127.0.0.1") -> int:
-    """A TCP port that was free a moment ago, on every loopback address."""
-    with socket.socket() as probe:
-        probe.bind(("", 0))
-        return int(probe.getsockname()[1])
 
 
 class SmtpSink:
@@ -169,8 +163,8 @@ class RecordingSink:
         if self.path:
             self._server = await loop.create_unix_server(self._shell, self.path)
             return
+        self.port = self.port or free_port()
         self._server = await loop.create_server(self._shell, self.host, self.port)
-        self.port = self._server.sockets[0].getsockname()[1]
 
     def _shell(self) -> asyncio.Protocol:
         remote = self._make()

@@ -20,11 +20,10 @@ import pytest
 
 from bench.exim import configure
 from bench.peers import START_LIMIT, Postfix
-from bench.process import Child, await_listener
+from bench.process import Child, await_listener, free_port
 from tests.harness.certificates import Certificate, make_certificate
 from tests.harness.faults import COMPILER, compiled
 from tests.harness.mta_server import wait_until
-from tests.harness.sinks import free_port
 
 #: Octets of content that each of them takes, and Hermes beside them.
 MESSAGE_SIZE = 4096

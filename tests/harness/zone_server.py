@@ -6,7 +6,6 @@ with MTA_REQUIRE_PEERS=1 that is a failure.
 
 import os
 import shutil
-import socket
 import subprocess
 import time
 from collections.abc import Iterator, Mapping
@@ -18,6 +17,8 @@ import dns.exception
 import dns.message
 import dns.query
 import pytest
+
+from bench.process import free_port
 
 ANSWERS_WITHIN = 10.0
 _SEARCH = os.environ.get("PATH", "") + ":/usr/sbin:/usr/local/sbin"
@@ -78,7 +79,7 @@ class _Server:
 
     def __init__(self, name: str, directory: Path, probe: str) -> None:
         """``probe``: a name for which it has an answer of whatever kind once it is up."""
-        self.port = _free_port()
+        self.port = free_port()
         self.address = f"127.0.0.1:{self.port}"
         self._name = name
         self._config = directory / f"{name}.conf"
@@ -142,15 +143,3 @@ def running(server: Started) -> Iterator[Started]:
         yield server
     finally:
         server.stop()
-
-
-def _free_port() -> int:
-    """Free for UDP and TCP a moment ago."""
-    while True:
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp, socket.socket() as tcp:
-            udp.bind(("127.0.0.1", 0))
-            try:
-                tcp.bind(udp.getsockname())
-            except OSError:
-                continue
-            return int(udp.getsockname()[1])

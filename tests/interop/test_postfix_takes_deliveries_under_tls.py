@@ -12,12 +12,12 @@ import pytest
 import uvloop
 
 from bench.peers import Postfix
+from bench.process import free_port
 from mta.metrics.layout import DELIVERED
 from mta.model.message import Recipient
 from mta.routing.destination import Destination, Host
 from tests.harness.certificates import make_certificate
 from tests.harness.scripted_remote import EXTENSIONS, Received, ScriptedRemote, ScriptedServer
-from tests.harness.sinks import free_port
 from tests.harness.works import SETTINGS, Works
 
 LARGE = b"Subject: large\r\n\r\n" + b".a line with a dot, and one without:\r\nhello\r\n" * 40_000 + b".\r\n"

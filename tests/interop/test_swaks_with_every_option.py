@@ -11,9 +11,9 @@ from typing import Any, NamedTuple
 
 import pytest
 
+from bench.process import free_port
 from tests.harness.mail_house import MARK, PEOPLE, ZOE, below_trace
 from tests.harness.many_doors import OTHER_NAME, ManyDoors
-from tests.harness.sinks import free_port
 from tests.harness.swaks import Swaks
 
 PASSWORD = PEOPLE[MARK]

@@ -4,7 +4,7 @@ import socket
 
 import pytest
 
-from tests.harness.sinks import free_port
+from bench.process import free_port
 
 
 def test_a_dead_ipv6_address_does_not_delay_the_message(mta, sink, zones) -> None:

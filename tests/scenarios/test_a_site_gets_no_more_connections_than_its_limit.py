@@ -2,9 +2,9 @@
 
 from concurrent.futures import ThreadPoolExecutor
 
+from bench.process import free_port
 from tests.harness.mta_server import submit, wait_until
 from tests.harness.scripted_remote import MUTE
-from tests.harness.sinks import free_port
 
 LIMIT = 3
 MESSAGES = 60

@@ -2,8 +2,8 @@
 
 import smtplib
 
+from bench.process import free_port
 from tests.harness.mta_server import PATIENCE
-from tests.harness.sinks import free_port
 from tests.harness.stories import route
 
 

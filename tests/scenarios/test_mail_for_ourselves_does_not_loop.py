@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.harness.sinks import free_port
+from bench.process import free_port
 from tests.harness.stories import read_report, route
 
 

@@ -2,8 +2,8 @@
 
 import pytest
 
+from bench.process import free_port
 from tests.harness.scripted_remote import DROP
-from tests.harness.sinks import free_port
 
 FIRST, SECOND = "127.0.0.11", "127.0.0.12"
 

@@ -3,6 +3,8 @@
 import array
 import asyncio
 import os
+import socket
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -16,7 +18,7 @@ from bench.measure import RunFailed, latencies
 from bench.peers import master_cf
 from bench.probe_sink import CPU, MARK, Arrivals, SinkSession, sequence_of
 from bench.probe_source import body
-from bench.process import Child, await_first, await_listener, free_port
+from bench.process import FIRST_PORT, LAST_PORT, Child, await_first, await_listener, free_port
 from bench.relay import kind_of, present
 from bench.rounds import workplace
 from mta.errors import UnavailableError, UsageError
@@ -155,6 +157,30 @@ def test_what_does_not_listen_is_said_with_its_port() -> None:
         await_listener(free_port(), time.monotonic() + 0.05)
     with pytest.raises(UnavailableError, match="ended at once with status 4"):
         await_listener(free_port(), time.monotonic() + 20, Child([sys.executable, "-c", "raise SystemExit(4)"]))
+
+
+def test_ports_are_free_and_no_two_processes_get_the_same() -> None:
+    ask = "from bench.process import free_port; print(*(free_port() for _ in range(300)), flush=True); input()"
+    words = [sys.executable, "-c", ask]
+    asked = [subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    ports = [free_port() for _ in range(3)]
+    for process in asked:
+        assert process.stdout is not None
+        ports += map(int, process.stdout.readline().split())
+    for process in asked:
+        process.communicate("\n")
+    assert len(ports) == len(set(ports)) == 603
+    assert FIRST_PORT <= min(ports) <= max(ports) <= LAST_PORT
+
+
+@pytest.mark.parametrize("kind", [socket.SOCK_STREAM, socket.SOCK_DGRAM], ids=["TCP", "UDP"])
+def test_a_port_that_somebody_has_bound_is_passed_over(kind: socket.SocketKind) -> None:
+    port = free_port()
+    with socket.socket(type=kind) as taken:
+        taken.bind(("127.0.0.1", port + 1))
+        if kind is socket.SOCK_STREAM:
+            taken.listen()
+        assert free_port() != port + 1
 
 
 @pytest.mark.parametrize("name", ["hermes", "hermes-0", "postfix-2", "sendmail", ""])

@@ -8,6 +8,7 @@ from typing import ClassVar
 
 import pytest
 
+from bench.process import free_port
 from mta.net.connect import STAGGER, connect_first
 
 
@@ -60,9 +61,7 @@ async def silent() -> AsyncIterator[tuple[str, int]]:
 
 
 def refusing() -> tuple[str, int]:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()
+    return "127.0.0.1", free_port()
 
 
 async def test_one_address_that_answers():

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from bench.process import free_port
 from mta.metrics.layout import DEFERRED, DELIVERED, FAILED
 from mta.model.message import Message, Recipient
 from mta.routing.destination import Destination, Host, without
 from tests.harness.scripted_remote import EXTENSIONS, Received, ScriptedRemote, ScriptedServer
-from tests.harness.sinks import free_port
 from tests.harness.works import CLOCK, LIMIT, Works
 
 SIGNED = b"Content-Type: multipart/signed; boundary=b\r\n\r\n--b\r\n\r\n\xff\r\n--b--\r\n"

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import uvloop
 
+from bench.process import free_port
 from mta.metrics.layout import DEFERRED, DELIVERED, FAILED
 from mta.model.message import Recipient
 from mta.net.remote import RemoteDeadlines
@@ -18,7 +19,6 @@ from mta.net.tls import server_context
 from mta.routing.destination import Destination, Host, Login
 from tests.harness.certificates import Certificate, make_certificate
 from tests.harness.scripted_remote import EXTENSIONS, ScriptedRemote, ScriptedServer
-from tests.harness.sinks import free_port
 from tests.harness.works import SETTINGS, Works
 
 LOOPS = pytest.mark.parametrize("run", [asyncio.run, uvloop.run], ids=["asyncio", "uvloop"])

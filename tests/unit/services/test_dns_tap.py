@@ -9,6 +9,7 @@ import dns.message
 import dns.rcode
 import pytest
 
+from bench.process import free_port
 from mta.clock import SystemClock
 from mta.errors import UnavailableError
 from mta.services import dns_tap
@@ -23,12 +24,6 @@ ZONE = """$TTL 300
 ns A 127.0.0.1
 arlington A 127.0.0.4
 """
-
-
-def free_port() -> int:
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 async def ask(port: int, name: str, kind: str, timeout: float = 5.0) -> dns.message.Message:

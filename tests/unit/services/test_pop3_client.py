@@ -1,11 +1,12 @@
 """The POP3 client against a server that says what the test wrote: limits, transparency, and every way to fail."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import pytest
 
+from bench.process import free_port
 from mta.clock import SystemClock
 from mta.errors import UnavailableError
 from mta.services import pop3_client
@@ -143,25 +144,12 @@ async def test_nothing_is_waited_for_or_kept_without_a_limit(
             await fetch(*server.place, "ada", "secret")
 
 
-async def test_nobody_there_is_one_line(unused: Callable[[], int]) -> None:
+async def test_nobody_there_is_one_line() -> None:
     with pytest.raises(UnavailableError, match="Connection refused"):
-        await fetch("127.0.0.1", unused(), "ada", "secret")
+        await fetch("127.0.0.1", free_port(), "ada", "secret")
 
 
 async def test_a_session_may_leave_everything_where_it_is() -> None:
     async with serving({b"STAT": b"+OK 2 10\r\n"}) as server, session(*server.place, "ada", "secret") as client:
         assert await client.stat() == (2, 10)
     assert server.heard == [b"USER ada", b"PASS secret", b"STAT"]
-
-
-@pytest.fixture
-def unused() -> Callable[[], int]:
-    """A port on which nobody listens."""
-    import socket
-
-    def find() -> int:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            return int(probe.getsockname()[1])
-
-    return find

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from bench.process import free_port
 from mta.clock import SystemClock
 from mta.errors import UnavailableError
 from mta.services.sink import Arrival, Sink
@@ -13,14 +14,6 @@ from mta.services.tap import Tap
 
 CLOCK = SystemClock()
 LARGE = b"Subject: large\r\n\r\n" + b"0123456789\r\n" * 300_000
-
-
-def free_port() -> int:
-    import socket
-
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])
 
 
 class Place:
