@@ -79,7 +79,7 @@ WAYS = [
     Run("commands in one go", "plain", "--pipeline", 0, ("DATA\n<-  250 2.1.0",)),
     Run("some of them refused", "plain", f"--pipeline --to nobody@minasi.example,{ZOE}", 0, ("<** 550 5.1.1",)),
     Run("all of them refused", "plain", "--pipeline --to nobody@minasi.example", 24, ("<** 550 5.1.1",), 0),
-    Run("commands one by one where nothing else is offered", "old", "--pipeline", 0, ("<-  250 2.1.0 ok\n -> RCPT",)),
+    Run("commands one by one where nothing else is offered", "old", "--pipeline", 0, ("<-  250 ok\n -> RCPT",)),
     Run("answers for each recipient", "plain", "--prdr", 30, ("did not advertise PRDR",), 0),
 ]  # fmt: skip
 PROTOCOLS = [
