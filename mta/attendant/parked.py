@@ -18,11 +18,10 @@ class ParkedListeners:
 
     def __init__(self, hostname: str) -> None:
         sorry = f"{hostname} service is being restarted, try again later\r\n"
-        # No enhanced code: in place of a greeting RFC 2034 §4 has none, and the listener may have them switched off.
         self._replies = {
-            "smtp": f"421 {sorry}".encode(),
-            "submission": f"421 {sorry}".encode(),
-            "lmtp": f"421 {sorry}".encode(),
+            "smtp": f"421 4.3.2 {sorry}".encode(),
+            "submission": f"421 4.3.2 {sorry}".encode(),
+            "lmtp": f"421 4.3.2 {sorry}".encode(),
             "pop3": f"-ERR [SYS/TEMP] {sorry}".encode(),
         }
         self._parked: dict[str, list[socket.socket]] = {}

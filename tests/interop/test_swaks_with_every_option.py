@@ -252,7 +252,8 @@ BEHIND = [
         mails=0,
     ),
     Run("more than five fields", "proxied", "--proxy 'TCP4 192.0.2.9 192.0.2.1 4000 25 26'", 6, mails=0),
-    Run("where none is asked for", "plain", "--proxy 'TCP4 192.0.2.9 192.0.2.1 4000 25'", FAILS, ("500 5.5.1",), 0),
+    # 500, or 554 where the next command has come as well: it did not wait for the reply to this one.
+    Run("where none is asked for", "plain", "--proxy 'TCP4 192.0.2.9 192.0.2.1 4000 25'", FAILS, ("<** 5",), 0),
 ]  # fmt: skip
 ENDS = [
     *stages("--quit-after", "connect", "first-helo", "tls", "helo", "auth", "mail", "rcpt", says="221 2.0.0 bye"),

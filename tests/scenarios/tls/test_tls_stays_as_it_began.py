@@ -53,6 +53,7 @@ def test_empty_records_under_tls_end_the_connection_and_a_few_do_not(server, tmp
         assert isinstance(wire.sock, ssl.SSLSocket)
         records = Records(wire.sock, tmp_path / "keys", sent=1)  # EHLO
         with socket.socket(fileno=os.dup(wire.sock.fileno())) as below:
+            below.settimeout(20)  # its descriptor does not block, as that which it is a copy of has a timeout
             for _ in range(50):
                 below.sendall(b"".join(records.record(b"") for _ in range(A_FEW)) + records.record(b"NOOP\r\n"))
                 assert wire.reply() == b"250 2.0.0 ok\r\n"

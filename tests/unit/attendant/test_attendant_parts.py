@@ -204,7 +204,7 @@ async def test_connections_to_a_worker_that_is_away_for_long_are_told_to_come_ag
     own = [sock for _, sock in listeners.own(0)]
     parked.park("worker-0", [("smtp", sock) for sock in own])
     reader, writer = await asyncio.open_connection(*own[0].getsockname())
-    assert (await reader.read()).startswith(b"421 hermes.example")
+    assert (await reader.read()).startswith(b"421 4.3.2 hermes.example")
     writer.close()
     parked.release("worker-0")
     parked.release("worker-0")
