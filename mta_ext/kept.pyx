@@ -8,13 +8,10 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes
 from libc.stdint cimport uint32_t, uint64_t
 from libc.string cimport memcpy
 
-cdef extern from * nogil:
-    """
-    #define to_big32 __builtin_bswap32
-    #define to_big64 __builtin_bswap64
-    """
-    uint32_t to_big32(uint32_t)
-    uint64_t to_big64(uint64_t)
+cdef extern from "endian.h" nogil:
+    uint32_t htobe32(uint32_t)
+    uint64_t htobe64(uint64_t)
+    uint64_t be64toh(uint64_t)
 
 cdef enum:
     ITEM = 24                    # octets of an item's record; behind it lies the head
@@ -24,7 +21,7 @@ cdef enum:
 
 cpdef bytes read_kept(object get, object items, object contents, uint64_t mailbox, uint64_t uid, uint64_t size):
     """See the stub."""
-    cdef uint64_t[2] item_key = [to_big64(mailbox), to_big64(uid)]
+    cdef uint64_t[2] item_key = [htobe64(mailbox), htobe64(uid)]
     cdef bytes item = get((<const char *> item_key)[:16], None, items)
     cdef bytes piece, whole
     cdef char[12] piece_key
@@ -39,24 +36,24 @@ cpdef bytes read_kept(object get, object items, object contents, uint64_t mailbo
     memcpy(&number, piece_key, 8)
     kept = head = PyBytes_GET_SIZE(item) - ITEM
     if <uint64_t> head > size:
-        raise LookupError(to_big64(number), 0)
+        raise LookupError(be64toh(number), 0)
     whole = PyBytes_FromStringAndSize(NULL, <Py_ssize_t> size)
     memcpy(PyBytes_AS_STRING(whole), PyBytes_AS_STRING(item) + ITEM, head)
     at = 0
     while <uint64_t> kept < size:
-        name = to_big32(at)
+        name = htobe32(at)
         memcpy(piece_key + 8, &name, 4)
         piece = get((<const char *> piece_key)[:12], None, contents)
         if piece is None:
             break
         length = PyBytes_GET_SIZE(piece)
         if <uint64_t> (kept + length) > size:
-            raise LookupError(to_big64(number), at)
+            raise LookupError(be64toh(number), at)
         memcpy(PyBytes_AS_STRING(whole) + kept, PyBytes_AS_STRING(piece), length)
         kept += length
         at += 1
         if length < PIECE:
             break
     if <uint64_t> (kept + LINE_END) < size:
-        raise LookupError(to_big64(number), at)
+        raise LookupError(be64toh(number), at)
     return whole if <uint64_t> kept == size else whole[:kept]
