@@ -195,7 +195,7 @@ class SubmissionSession(ReceptionSession):
         self, reverse_path: str, domain: str, size: int, eight_bit: bool, parameters: MailParameters | None
     ) -> bytes | _Pending | None:
         """The null path is anybody's: notifications of disposition have it (RFC 8098 §3)."""
-        if not self._person:
+        if not (self._person and self.session.login_name):  # an XCLIENT that was refused in the end logs nobody in
             return LOGIN_FIRST
         refusal = self._not_theirs(reverse_path) if reverse_path else None
         if refusal is None:
