@@ -161,12 +161,13 @@ class Footprint:
         self.descriptors = self.worker.descriptors()
         self.anonymous = self.worker.anonymous()
 
-    def back(self, slack: int = SLACK) -> None:
+    def back(self, slack: int = SLACK, holding: int | None = None) -> None:
+        """``holding``: octets of memory, where those of this very moment tell too little."""
         worker = self.worker
         assert Worker(self._server).pid == worker.pid, "the worker has died and was started again"
         wait_until(lambda: worker.connections() == 0, lambda: f"connections back to 0: {worker.connections()}")
         wait_until(lambda: worker.descriptors() <= self.descriptors, lambda: f"descriptors back: {self._open_files()}")
-        grown = worker.anonymous() - self.anonymous
+        grown = (worker.anonymous() if holding is None else holding) - self.anonymous
         assert grown < slack, f"the worker has grown by {grown} octets"
 
     def _open_files(self) -> list[str]:
