@@ -15,7 +15,8 @@ from typing import Final, NamedTuple, cast
 from mta.ldap import messages
 from mta.ldap.session import LdapSession, Login
 from mta.net.deadlines import Wheel
-from mta.net.server import taken_from
+from mta.net.handshake import Secured, accepted, taken_from
+from mta.net.server import peer_of
 from mta.net.tls import Tls
 
 _log = logging.getLogger("mta.ldap")
@@ -73,11 +74,10 @@ class Shared(NamedTuple):
 
 class LdapConnection(asyncio.Protocol):
     """One connection. ``tls``: what it is made with, when the client asks or, implicit, at once. ``leaving``: our last
-    word is said. A handshake is a Task; what comes while it lasts (``_early``) was encrypted, and is read after it."""
+    word is said."""
 
     __slots__ = (
         "_due",
-        "_early",
         "_full",
         "_held",
         "_progress",
@@ -97,7 +97,6 @@ class LdapConnection(asyncio.Protocol):
         self._shared = shared
         self._tls = tls
         self._due = 0.0
-        self._early: bytearray | None = None
         self._progress = 0
         self._full = False
         self._held = False
@@ -112,12 +111,8 @@ class LdapConnection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.Transport, transport)  # uvloop's is none by inheritance
-        if self._shaking is not None:
-            self._secured(self.transport)
-            return
         implicit = self._tls is not None and self._tls.implicit
-        peer = transport.get_extra_info("peername")
-        self.address = peer[0] if isinstance(peer, tuple) else "unix"
+        self.address = peer_of(transport)[0]
         session = self._shared.opened(self, self.address)
         if isinstance(session, bytes):
             self.gone = True
@@ -131,12 +126,10 @@ class LdapConnection(asyncio.Protocol):
         self._due = loop.time() + self._shared.idle
         self._shared.wheel.watch(self, loop.time() + self._shared.idle / 8)
         if implicit:
-            self._shaking = loop.create_task(self._accept_anew(taken_from(self.transport)))
+            self._shaking = loop.create_task(self._shake_hands(taken_from(self.transport)))
 
     def data_received(self, data: bytes) -> None:
-        if self._early is not None:
-            self._early += data
-        elif not self.leaving:
+        if not self.leaving:
             self.session.feed(data)
             self.work()
 
@@ -172,7 +165,7 @@ class LdapConnection(asyncio.Protocol):
             self._shared.login(self, session.login)
         self._hold(self._full or session.buffered > INPUT_HIGH or session.wants_tls)
         if session.wants_tls:
-            self._shaking = asyncio.get_running_loop().create_task(self._start_tls())
+            self._shaking = asyncio.get_running_loop().create_task(self._shake_hands(None))
         elif more and not self._full:
             self._shared.turns.join(self)
 
@@ -190,51 +183,30 @@ class LdapConnection(asyncio.Protocol):
             else:
                 self.transport.resume_reading()
 
-    async def _start_tls(self) -> None:
-        """A handshake fails as connections do, and is nobody's bug; the loop tells nobody of its end."""
+    async def _shake_hands(self, taken: socket.socket | None) -> None:
+        """``taken``: of a listener with implicit TLS. A handshake fails as connections do, and is nobody's bug."""
         assert self._tls is not None
-        plain = self.transport
         secured = None
-        self._early = bytearray()
         try:
-            secured = await asyncio.get_running_loop().start_tls(
-                plain, self, self._tls.context, server_side=True, ssl_handshake_timeout=self._tls.handshake
-            )
+            secured = await accepted(self.transport, taken, self._tls, self._tls.handshake)
         except OSError as error:
             _log.info("%s: TLS: %s", self.address, error)
         finally:
-            if secured is None:
-                plain.abort()
+            self._shaking = None
+            if secured is None or self.leaving:
+                (self.transport if secured is None else secured.transport).abort()
                 self.connection_lost(None)
-        if secured is not None:
-            self._secured(secured)
+        if secured is not None and not self.gone:
+            self._begin(secured)
 
-    async def _accept_anew(self, taken: socket.socket) -> None:
-        """Implicit TLS: the same, on the socket as it was accepted. ``connection_made`` comes again."""
-        assert self._tls is not None
-        self._early = bytearray()
-        try:
-            await asyncio.get_running_loop().connect_accepted_socket(
-                lambda: self, taken, ssl=self._tls.context, ssl_handshake_timeout=self._tls.handshake
-            )
-        except OSError as error:
-            _log.info("%s: TLS: %s", self.address, error)
-        finally:
-            if self._shaking is not None:
-                self.connection_lost(None)
-
-    def _secured(self, transport: asyncio.Transport) -> None:
-        self._shaking = None
-        self.transport = transport
-        if self.gone or self.leaving:
-            transport.abort()
-            return
+    def _begin(self, secured: Secured) -> None:
+        self.transport = secured.transport
         self._held = False
-        transport.set_write_buffer_limits(high=OUTPUT_HIGH)
+        self.transport.set_write_buffer_limits(high=OUTPUT_HIGH)
+        self.transport.set_protocol(self)
         if self.session.wants_tls:
             self.session.tls_started()
-        early, self._early = bytes(self._early or b""), None
-        self.data_received(early)
+        self.data_received(secured.early)
 
     # The end.
 

@@ -12,6 +12,7 @@ import ssl
 from typing import NamedTuple, Protocol, cast
 
 from mta.net.deadlines import Wheel
+from mta.net.handshake import Secured, begun
 from mta.net.tls import TlsFacts, facts
 from mta.net.tls_client import CHECKED, NO_TLS, ClientTls, binding_of, complaint
 from mta.policy.offer import Offer, offer_of
@@ -264,39 +265,34 @@ class RemoteConnection(asyncio.Protocol):
         self._shaking = asyncio.get_running_loop().create_task(self._shake_hands())
 
     async def _shake_hands(self) -> None:
-        """The loop tells nobody of an end in the middle of a handshake, so that is told from here."""
-        context, door = self._tls.context, _Door()
-        secured: asyncio.Transport | None = None
+        """One that comes to nothing is told from here: the loop tells nobody."""
+        context = self._tls.context
+        secured = None
         try:
             assert context is not None, "a session that may say STARTTLS has a context"
-            secured = await asyncio.get_running_loop().start_tls(
-                self.transport,
-                door,
-                context,
-                server_hostname=self.host if self._socket is not None else "",
-                ssl_handshake_timeout=self._tls.handshake,
-            )
+            name = self.host if self._socket is not None else ""
+            secured = await begun(self.transport, context, name, self._tls.handshake)
         except (OSError, ssl.CertificateError) as error:  # TimeoutError and all of TLS among them
             self._problem = error
         finally:
             self._shaking = None
-            if secured is None or door.lost:
+            if secured is None:
                 self._problem = self._problem or ConnectionResetError("the connection was lost")
-                (secured or self.transport).abort()
+                self.transport.abort()
                 self.connection_lost(None)
         if secured is not None and not self.gone:
-            self._begin(secured, door)
+            self._begin(secured)
 
-    def _begin(self, secured: asyncio.Transport, door: "_Door") -> None:
+    def _begin(self, secured: Secured) -> None:
         """Under TLS: the session begins anew."""
-        self.transport = secured
-        self.tls = facts(secured)
+        self.transport = secured.transport
+        self.tls = facts(self.transport)
         self.verified = self._tls.mode in CHECKED
-        secured.set_protocol(self)
+        self.transport.set_protocol(self)
         self._since = asyncio.get_running_loop().time()
         if self.session.wants_tls:
             self.session.tls_started()
-        self.session.feed(b"".join(door.early))
+        self.session.feed(secured.early)
         self.pump()
 
     def _exchange(self, offered: str) -> Exchange | None:
@@ -324,17 +320,3 @@ class RemoteConnection(asyncio.Protocol):
             reason = complaint(self._problem)
         self.failed_at, self.failed_code = stage, 0 if reply is None else reply.code
         self._owner.trouble(self, stage, reply, reason, transactions)
-
-
-class _Door(asyncio.Protocol):
-    """Stands for a connection until its handshake is done, as in ``mta.net.server``."""
-
-    def __init__(self) -> None:
-        self.early: list[bytes] = []
-        self.lost = False
-
-    def data_received(self, data: bytes) -> None:
-        self.early.append(data)
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self.lost = True

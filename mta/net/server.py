@@ -1,17 +1,17 @@
 """The shell of an incoming connection, SMTP, LMTP or POP3: feeds the session, writes once per read, keeps the deadline.
 
-Owns: the transport, reading paused or not, the TLS handshake, the deadline of the phase. Never does: parse, decide or
+Owns: the transport, reading paused or not, when TLS begins, the deadline of the phase. Never does: parse, decide or
 store; the session parses, the handler decides (``mta.services.receiving``). Loop thread only.
 """
 
 import asyncio
 import math
-import os
 import socket
 from collections.abc import Callable
 from typing import NamedTuple, cast
 
 from mta.net.deadlines import Wheel
+from mta.net.handshake import Secured, accepted, taken_from
 from mta.net.tls import Tls, TlsFacts, facts
 from mta_ext.deciding import DecidingSession
 
@@ -37,19 +37,6 @@ class Deadlines(NamedTuple):
     content: float
     rate: float
     login: float = 0.0
-
-
-def taken_from(transport: asyncio.Transport) -> socket.socket:
-    """The socket of a connection that was just made, before anything is read from it; the transport is gone.
-
-    Implicit TLS begins so, because ``start_tls`` is safe only while reading is paused, and a loop may start to read
-    when ``connection_made`` has returned, whatever was said in there. A listener with ``ssl=`` would tell us of a
-    client only after its handshake, too late for the limits."""
-    taken = socket.socket(fileno=os.dup(transport.get_extra_info("socket").fileno()))
-    taken.setblocking(False)
-    transport.set_protocol(asyncio.Protocol())
-    transport.abort()
-    return taken
 
 
 def peer_of(transport: asyncio.BaseTransport) -> tuple[str, int]:
@@ -312,41 +299,32 @@ class ServerConnection(asyncio.Protocol):
     async def _shake_hands(self, taken: socket.socket | None) -> None:
         """The one Task of a connection, for as long as its handshake takes; ``taken``: of a listener with implicit TLS.
         The loop tells nobody of an end in the middle of it, so that is told from here."""
-        door = _Door()
+        assert self._tls is not None
         secured = None
         try:
-            secured = await self._secured(taken, door)
+            timeout = min(self._tls.handshake, self._deadlines.command)
+            secured = await accepted(self.transport, taken, self._tls, timeout)
         except OSError:  # of TLS too: a client that cannot is a client that goes
-            secured = None
+            pass
         finally:
             self._handshake = None
-            if secured is None or door.lost or self.leaving:
-                (secured or self.transport).abort()
+            if secured is None or self.leaving:
+                (self.transport if secured is None else secured.transport).abort()
                 self.connection_lost(None)
         if secured is not None and not self.gone:
-            self._begin(secured, door)
+            self._begin(secured)
 
-    async def _secured(self, taken: socket.socket | None, door: "_Door") -> asyncio.Transport | None:
-        """Raises OSError."""
-        loop = asyncio.get_running_loop()
-        assert self._tls is not None
-        context, timeout = self._tls.context, min(self._tls.handshake, self._deadlines.command)
-        if taken is None:
-            return await loop.start_tls(self.transport, door, context, server_side=True, ssl_handshake_timeout=timeout)
-        made = await loop.connect_accepted_socket(lambda: door, taken, ssl=context, ssl_handshake_timeout=timeout)
-        return made[0]
-
-    def _begin(self, secured: asyncio.Transport, door: "_Door") -> None:
+    def _begin(self, secured: Secured) -> None:
         """Under TLS: the session forgets what it heard in the clear, or says its first word."""
-        self.transport = secured
-        self.tls = facts(secured)
-        secured.set_write_buffer_limits(high=OUTPUT_HIGH)
-        secured.set_protocol(self)
+        self.transport = secured.transport
+        self.tls = facts(self.transport)
+        self.transport.set_write_buffer_limits(high=OUTPUT_HIGH)
+        self.transport.set_protocol(self)
         if self.session.wants_tls:
             self.session.tls_started()
         elif not self._withheld:
             self.session.greet()
-        self.session.feed(b"".join(door.early))
+        self.session.feed(secured.early)
         self.pump()
 
     # The end.
@@ -405,18 +383,3 @@ class ServerConnection(asyncio.Protocol):
         session.timed_out()
         self._part(linger=not idle)
         return 0.0
-
-
-class _Door(asyncio.Protocol):
-    """Stands for a connection until its handshake is done. Octets may come through TLS before the Task that waits for
-    the handshake hears of it (asyncio; uvloop takes care of the order)."""
-
-    def __init__(self) -> None:
-        self.early: list[bytes] = []
-        self.lost = False
-
-    def data_received(self, data: bytes) -> None:
-        self.early.append(data)
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self.lost = True

@@ -3,8 +3,8 @@
 Owns: which versions and options are allowed (TLS 1.2 and later, no compression, no renegotiation), which certificate a
 client is shown, and that a broken new file does not take the place of a good old one. Tickets for resumption are
 OpenSSL's, made under keys of one context in one process; they bring back keys and a client's certificate, never a
-login, and there are none where a name chooses between certificates. Never does: handshakes; ``mta.net.server`` has the
-connection. Loop thread only, but for ``server_context``.
+login, and there are none where a name chooses between certificates. Never does: handshakes; ``mta.net.handshake``
+does. Loop thread only, but for ``server_context``.
 """
 
 import asyncio
