@@ -2,14 +2,13 @@
 
 from typing import Final
 
+from mta_ext.columns import Columns
+
 REFUSED: Final = -1
 UNCOUNTED: Final = -2
 
 def rates_size(sets: int) -> int:
     """Octets of a table of so many sets, eight keys each."""
-
-def presence_size(rows: int, columns: int) -> int:
-    """Octets of a table of so many clients and workers."""
 
 class Rates:
     """The table at ``offset`` of a writable, shared buffer. Keys are 64-bit hashes; times are microseconds of a clock
@@ -22,13 +21,9 @@ class Rates:
     def owes(self, key: int, now: int, interval: int) -> int:
         """Deeds of the key that are not yet forgotten."""
 
-class Presence:
+class Presence(Columns):
     """One worker's view of the table of connections per client."""
 
-    def __init__(self, buffer: object, offset: int, rows: int, columns: int, column: int) -> None: ...
     def enter(self, key: int, limit: int) -> int:
         """One more connection of the client: its row, for ``leave``. REFUSED: it has ``limit`` already, over all
         workers. UNCOUNTED: the table has no place for it; the caller counts for itself."""
-    def leave(self, row: int) -> None: ...
-    def clear(self) -> None:
-        """Zeroes our column; for the attendant, after the worker's death."""

@@ -20,19 +20,8 @@ from libc.stdint cimport int64_t, uint64_t
 
 cimport cython
 
-cdef extern from *:
-    """
-    #define mta_swap(place, old, value) __sync_bool_compare_and_swap(place, old, value)
-    #define mta_grow(place, amount) __atomic_add_fetch(place, amount, __ATOMIC_SEQ_CST)
-    #define mta_read(place) __atomic_load_n(place, __ATOMIC_SEQ_CST)
-    #define mta_write(place, value) __atomic_store_n(place, value, __ATOMIC_SEQ_CST)
-    """
-    bint mta_swap(uint64_t *place, uint64_t old, uint64_t value) nogil
-    int64_t mta_grow(int64_t *place, int64_t amount) nogil
-    uint64_t mta_read(uint64_t *place) nogil
-    int64_t mta_read_count "mta_read"(int64_t *place) nogil
-    void mta_write(uint64_t *place, uint64_t value) nogil
-    void mta_write_count "mta_write"(int64_t *place, int64_t value) nogil
+from mta_ext.atomics cimport mta_read, mta_swap, mta_write
+from mta_ext.columns cimport Columns
 
 cdef enum:
     WAYS = 8             # places of a set: two cache lines
@@ -43,11 +32,6 @@ cdef enum:
 def rates_size(Py_ssize_t sets):
     """Octets of a table of so many sets, eight clients each."""
     return sets * WAYS * 16
-
-
-def presence_size(Py_ssize_t rows, Py_ssize_t columns):
-    """Octets of a table of so many clients and workers."""
-    return rows * 8 * (1 + columns)
 
 
 @cython.final
@@ -112,31 +96,8 @@ cdef class Rates:
 
 
 @cython.final
-cdef class Presence:
+cdef class Presence(Columns):
     """See the stub."""
-
-    def __cinit__(self, object buffer, Py_ssize_t offset, Py_ssize_t rows, Py_ssize_t columns, Py_ssize_t column):
-        PyObject_GetBuffer(buffer, &self._view, PyBUF_WRITABLE)
-        if offset < 0 or offset % 8 or rows < 1 or columns < 1 or \
-                offset + presence_size(rows, columns) > self._view.len:
-            raise ValueError(f"{rows} clients x {columns} workers at {offset} do not lie in {self._view.len} octets")
-        if not 0 <= column < columns:
-            raise IndexError(f"column {column} is outside 0…{columns - 1}")
-        self._keys = <uint64_t *> (<char *> self._view.buf + offset)
-        self._counts = <int64_t *> (self._keys + rows)
-        self._rows = rows
-        self._columns = columns
-        self._column = column
-
-    def __dealloc__(self):
-        PyBuffer_Release(&self._view)
-
-    cdef int64_t _total(self, Py_ssize_t row) noexcept nogil:
-        cdef Py_ssize_t column
-        cdef int64_t found = 0
-        for column in range(self._columns):
-            found += mta_read_count(&self._counts[row * self._columns + column])
-        return found
 
     cdef Py_ssize_t _row(self, uint64_t key) noexcept nogil:
         """The client's row, or one that nobody uses any more and now is its; -1: there is none near."""
@@ -154,32 +115,12 @@ cdef class Presence:
                 return row
         return -1
 
-    cdef int _check(self, Py_ssize_t row) except -1:
-        if row < 0 or row >= self._rows:
-            raise IndexError(f"row {row} is outside 0…{self._rows - 1}")
-        return 0
-
     def enter(self, uint64_t key, int64_t limit):
         """See the stub."""
         cdef Py_ssize_t row = self._row(key or 1)
         if row < 0:
             return UNCOUNTED
-        mta_grow(&self._counts[row * self._columns + self._column], 1)
-        if self._total(row) <= limit:
-            return row
-        mta_grow(&self._counts[row * self._columns + self._column], -1)
-        return REFUSED
-
-    def leave(self, Py_ssize_t row):
-        """See the stub."""
-        self._check(row)
-        mta_grow(&self._counts[row * self._columns + self._column], -1)
-
-    def clear(self):
-        """See the stub."""
-        cdef Py_ssize_t row
-        for row in range(self._rows):
-            mta_write_count(&self._counts[row * self._columns + self._column], 0)
+        return row if self._take(row, limit) else REFUSED
 
 
 #: What ``Presence.enter`` gives instead of a row.

@@ -13,9 +13,10 @@ from struct import Struct
 
 from mta.errors import DataError
 from mta.metrics.layout import METRICS, SLOTS
+from mta_ext.columns import columns_size
 from mta_ext.counters import Counters
-from mta_ext.shares import Shares, shares_size
-from mta_ext.throttle import Presence, Rates, presence_size, rates_size
+from mta_ext.shares import Shares
+from mta_ext.throttle import Presence, Rates, rates_size
 
 _HEADER = Struct("<8sII16s")
 _MAGIC = b"MTAROWS2"
@@ -94,7 +95,7 @@ class MetricsTable:
         return Presence(self._memory, offset, CLIENTS, self.rows, index)
 
     def _behind_shares(self) -> int:
-        return _LINE + (self.rows + 1) * _ROW + shares_size(SITES, self.rows)
+        return _LINE + (self.rows + 1) * _ROW + columns_size(SITES, self.rows)
 
     def snapshots(self) -> list[list[int]]:
         """All rows, the retired one last."""
@@ -112,8 +113,8 @@ class MetricsTable:
 
 def table_size(rows: int) -> int:
     """Octets of a table with so many rows: a header line, the rows, the retired row, the shares, the clients."""
-    shares = shares_size(SITES, rows)
-    return _LINE + (rows + 1) * _ROW + shares + rates_size(RATE_SETS) + presence_size(CLIENTS, rows)
+    shares = columns_size(SITES, rows)
+    return _LINE + (rows + 1) * _ROW + shares + rates_size(RATE_SETS) + columns_size(CLIENTS, rows)
 
 
 def _growing() -> list[int]:

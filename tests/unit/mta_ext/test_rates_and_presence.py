@@ -5,7 +5,8 @@ from random import Random
 
 import pytest
 
-from mta_ext.throttle import REFUSED, UNCOUNTED, Presence, Rates, presence_size, rates_size
+from mta_ext.columns import columns_size
+from mta_ext.throttle import REFUSED, UNCOUNTED, Presence, Rates, rates_size
 
 SECOND = 1_000_000
 
@@ -17,7 +18,7 @@ def rates(sets: int = 64) -> tuple[Rates, Rates]:
 
 
 def presence(rows: int = 64, columns: int = 2) -> list[Presence]:
-    memory = mmap.mmap(-1, presence_size(rows, columns))
+    memory = mmap.mmap(-1, columns_size(rows, columns))
     return [Presence(memory, 0, rows, columns, column) for column in range(columns)]
 
 

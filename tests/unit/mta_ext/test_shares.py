@@ -5,14 +5,15 @@ import os
 
 import pytest
 
-from mta_ext.shares import Shares, shares_size
+from mta_ext.columns import columns_size
+from mta_ext.shares import Shares
 
 ROWS, WORKERS = 8, 3
 
 
 @pytest.fixture
 def memory():
-    return mmap.mmap(-1, shares_size(ROWS, WORKERS))
+    return mmap.mmap(-1, columns_size(ROWS, WORKERS))
 
 
 def views(memory):
