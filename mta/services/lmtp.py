@@ -18,11 +18,12 @@ from mta.clock import Clock
 from mta.directory.expand import expand
 from mta.directory.protocol import Directory, DirectoryUnreadable
 from mta.errors import StorageError
-from mta.log import Event, EventLog, PeerAddress, Response
+from mta.log import Event, EventLog, PeerAddress
 from mta.metrics.layout import REJECTED
 from mta.model.spoolid import IdSource, format_id
 from mta.net.server import ServerConnection
 from mta.services.connections import Connections
+from mta.services.records import marked, record_rejection, rejection
 from mta.store.protocol import ContentStream, Copy, Delivery, Outcome, QuotaExceeded, Store, StoreFull
 from mta_ext.content import Content
 from mta_ext.counters import Counters
@@ -334,42 +335,40 @@ class LmtpSession:
             self._rejected(recipient.address, reply, "DATA", transaction.reverse_path)
             return
         lmtp = self._lmtp
+        tls = self._connection.tls
         now = lmtp.clock.now_ms() / 1000
-        lmtp.events.write(
-            Event(
-                type="Reception",
-                id=reply.split(b" ")[2].decode(),
-                sender=transaction.reverse_path,
-                recipient=recipient.address,
-                queue=recipient.domain,
-                size=transaction.size,
-                peer_address=PeerAddress(self.session.hello_name, self.address),
-                timestamp=now,
-                created=now,
-                session_id=self.label,
-                reception_protocol=PROTOCOL if self._connection.tls is None else f"{PROTOCOL}S",
-                delays=(lmtp.clock.monotonic() - transaction.began, 0.0, 0.0, 0.0),
-            )
+        event = Event(
+            type="Reception",
+            id=reply.split(b" ")[2].decode(),
+            sender=transaction.reverse_path,
+            recipient=recipient.address,
+            queue=recipient.domain,
+            size=transaction.size,
+            peer_address=PeerAddress(self.session.hello_name, self.address),
+            timestamp=now,
+            created=now,
+            session_id=self.label,
+            reception_protocol=PROTOCOL if tls is None else f"{PROTOCOL}S",
+            delays=(lmtp.clock.monotonic() - transaction.began, 0.0, 0.0, 0.0),
         )
+        lmtp.events.write(event if tls is None else marked(event, "", tls))
 
     def _rejected(self, forward_path: str, reply: bytes, command: str, sender: str | None = None) -> None:
         lmtp = self._lmtp
+        tls = self._connection.tls
         now = lmtp.clock.now_ms() / 1000
-        code, status, text = reply.decode().rstrip().split(" ", 2)
         lmtp.counters.add(REJECTED, 1)
-        lmtp.events.write(
-            Event(
-                type="Rejection",
-                sender=self._reverse_path if sender is None else sender,
-                recipient=forward_path,
-                timestamp=now,
-                created=now,
-                session_id=self.label,
-                peer_address=PeerAddress(self.session.hello_name, self.address),
-                response=Response(int(code), status, text, command),
-                reception_protocol=PROTOCOL if self._connection.tls is None else f"{PROTOCOL}S",
-            )
+        event = rejection(
+            self._reverse_path if sender is None else sender,
+            forward_path,
+            reply,
+            command,
+            self.label,
+            PeerAddress(self.session.hello_name, self.address),
+            PROTOCOL if tls is None else f"{PROTOCOL}S",
+            now,
         )
+        record_rejection(lmtp.events, event, "", tls)
 
 
 def copies_for(recipients: Iterable[_Recipient], reverse_path: str) -> Iterable[Copy]:

@@ -1,4 +1,4 @@
-"""What reception writes down: an event for each recipient of a message that was taken, and for each refusal.
+"""What reception writes down, by SMTP and by LMTP: an event for each recipient that was taken, and for each refusal.
 
 Owns: what such an event says. Never does: decide, or answer. Loop thread only.
 """
@@ -19,7 +19,7 @@ def record_reception(
     arrival = message.arrival / 1000
     delays = (took, 0.0, 0.0, 0.0)
     named = message_id[:MESSAGE_ID_LIMIT].decode("utf-8", "replace")
-    marked = message.submitter or tls is not None
+    special = message.submitter or tls is not None
     for recipient in message.recipients:
         event = Event(
             type="Reception",
@@ -36,7 +36,7 @@ def record_reception(
             delays=delays,
             message_id=named,
         )
-        events.write(_marked(event, message.submitter, tls) if marked else event)
+        events.write(marked(event, message.submitter, tls) if special else event)
 
 
 def rejection(
@@ -58,10 +58,10 @@ def rejection(
 
 
 def record_rejection(events: EventLog, event: Event, submitter: str, tls: TlsFacts | None) -> None:
-    events.write(_marked(event, submitter, tls))
+    events.write(marked(event, submitter, tls))
 
 
-def _marked(event: Event, submitter: str, tls: TlsFacts | None) -> Event:
+def marked(event: Event, submitter: str, tls: TlsFacts | None) -> Event:
     """With who had logged in, and what TLS came to."""
     event.submitter = submitter
     if tls is not None:

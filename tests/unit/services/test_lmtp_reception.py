@@ -12,6 +12,7 @@ from mta.directory.protocol import Directory, DirectoryUnreadable, Resolution
 from mta.directory.reader import DirectoryReader
 from mta.metrics.layout import REJECTED
 from mta.model.spoolid import format_id
+from mta.net.tls import TlsFacts
 from mta.services import lmtp as lmtp_module
 from mta.services.lmtp import head, reply_to
 from mta.store.disk import DiskStore
@@ -356,6 +357,21 @@ async def test_an_event_names_the_copy_the_session_and_the_peer(site: LmtpInProc
         assert event["reception_protocol"] == "LMTP"
         assert event["peer_address"] == {"name": "worker.example", "addr": "192.0.2.7"}
         assert event["delays"][0] >= 0
+
+
+async def test_an_event_says_what_tls_came_to(site: LmtpInProcess) -> None:
+    connection, _ = site.connect()
+    connection.tls = TlsFacts("TLSv1.3", "TLS_AES_256_GCM_SHA384", "commonName=worker.example")
+    connection.data_received(HELLO + envelope(MARK, "nobody@minasi.example") + DATA)
+    await settled(connection)
+    connection.connection_lost(None)
+    events = site.events_written()
+    assert [event["type"] for event in events] == ["Rejection", "Reception"]
+    for event in events:
+        assert event["reception_protocol"] == "LMTPS"
+        assert event["tls_protocol_version"] == "TLSv1.3"
+        assert event["tls_cipher"] == "TLS_AES_256_GCM_SHA384"
+        assert event["tls_peer"] == "commonName=worker.example"
 
 
 async def test_a_mistake_of_ours_is_451_and_the_session_goes_on(
