@@ -90,13 +90,27 @@ async def test_one_that_is_replaced_meanwhile_begins_anew() -> None:
 
 
 async def test_only_one_that_runs_is_asked() -> None:
-    patient = Patient()
-    patient.state = "draining"
-    patient.answer = lambda: pytest.fail("it was asked")
+    class Draining(Patient):
+        looks = asked = 0
+
+        @property
+        def state(self) -> str:
+            self.looks += 1
+            return "draining"
+
+        @state.setter
+        def state(self, value: str) -> None: ...
+
+    def asked() -> None:
+        patient.asked += 1
+
+    patient = Draining()
+    patient.answer = asked
     checked, _ = prober()
     watching = asyncio.create_task(checked.watch(as_service(patient)))
-    await asyncio.sleep(0.05)
+    await until(lambda: patient.looks > 9)
     watching.cancel()
+    assert patient.asked == 0
 
 
 async def test_an_answer_that_takes_too_long_is_none() -> None:
