@@ -64,8 +64,3 @@ def parse_id(text: str) -> int:
 def shard_of(spool_id: int) -> int:
     """The shard that made the id (adopted shards keep their messages' ids)."""
     return spool_id >> COUNTER_BITS & (MAX_SHARDS - 1)
-
-
-def arrival_of(spool_id: int) -> int:
-    """The millisecond in which the id was made."""
-    return spool_id >> (SHARD_BITS + COUNTER_BITS)

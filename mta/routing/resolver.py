@@ -69,10 +69,6 @@ class Resolver:
             return await self._renewed(key)
         return self._fresh(key) or await self._look_up(key)
 
-    def cached_mx(self, domain: str) -> Lookup | None:
-        """As :meth:`mx`, from the cache only."""
-        return self._fresh((domain, RdataType.MX))
-
     async def addresses(self, host: str) -> list[str]:
         """IPv6 and IPv4 addresses of ``host`` in text; empty when it certainly has none.
 
@@ -100,11 +96,6 @@ class Resolver:
         if lookup.stale:
             raise DnsTrouble(Reason.TIMEOUT, name)
         return tuple(str(record) for record in lookup.answer.records)
-
-    def cached_addresses(self, host: str) -> list[str] | None:
-        """As :meth:`addresses`, from the cache only; None unless both types are there."""
-        lookups = [self._fresh((host, rdtype)) for rdtype in _ADDRESS_TYPES]
-        return _addresses(lookups) if all(lookups) else None
 
     async def _or_trouble(self, key: Key, fresh: Lookup | None) -> Lookup | DnsTrouble:
         try:

@@ -428,7 +428,7 @@ class SiteDelivery:
                     self._shun(remote.host)
                 self.queue.ready.appendleft(entry)
             else:
-                entry.home.outcomes.interrupted(self.queue.name, remote, token, stage, problem)
+                entry.home.outcomes.interrupted(self.queue.name, remote, token, problem)
         if not remote.handshake.done():
             remote.handshake.set_result(str(reply) if reply is not None else reason)
 

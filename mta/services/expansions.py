@@ -65,7 +65,7 @@ class Expansions:
         copies = tuple(
             self._copy(message, entry, owner, names, now) for each in replaced for owner, names in each.lists if names
         )
-        added, stood_in_for = self._add(entry, message, replaced)
+        added, stood_in_for = self._add(message, replaced)
         entering = self._enqueue(entry, message, added, now)
         content = entry.content  # which it loses when nothing of it is left
         for each in replaced:
@@ -84,7 +84,7 @@ class Expansions:
         self._scheduler.admit(message, content, list(entering), 0.0)
         return stays
 
-    def _add(self, entry: Entry, message: Message, replaced: list[Replaced]) -> tuple[list[Recipient], set[int]]:
+    def _add(self, message: Message, replaced: list[Replaced]) -> tuple[list[Recipient], set[int]]:
         """The new recipients, behind the others: the numbers of groups never change. And the ids of the recipients
         who have one of them in their place."""
         has_it = (RecipientState.QUEUED, RecipientState.DELIVERED)

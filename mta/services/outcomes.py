@@ -151,7 +151,7 @@ class Outcomes:
                     reported.append(self._noted(recipient, own, told))
                 self._counters.add(DELIVERED, 1)
                 self._tell("Delivery", message, recipient, told, response_of(own, at))
-            elif self._troubled(entry, message, recipient, Problem.of_reply(at, own), told):
+            elif self._troubled(message, recipient, Problem.of_reply(at, own), told):
                 failed.append(recipient)
         return self.advance(
             entry, message, delivered=delivered, failed=failed, reported=reported, action=action_of(told)
@@ -159,7 +159,7 @@ class Outcomes:
 
     # An attempt ended, or never began, without replies.
 
-    def interrupted(self, site: str, remote: RemoteConnection, attempt: Attempt, stage: str, problem: Problem) -> None:
+    def interrupted(self, site: str, remote: RemoteConnection, attempt: Attempt, problem: Problem) -> None:
         """The connection was lost under the attempt; UNCERTAIN when its end of content was out."""
         entry = attempt.entry
         took = self._clock.monotonic() - attempt.began
@@ -180,10 +180,10 @@ class Outcomes:
     def _whole(self, entry: Entry, recipients: list[Recipient], problem: Problem, told: Told) -> None:
         message = entry.message
         assert message is not None
-        failed = [r for r in recipients if self._troubled(entry, message, r, problem, told)]
+        failed = [r for r in recipients if self._troubled(message, r, problem, told)]
         self.advance(entry, message, failed=failed, whole=True)
 
-    def _troubled(self, entry: Entry, message: Message, recipient: Recipient, problem: Problem, told: Told) -> bool:
+    def _troubled(self, message: Message, recipient: Recipient, problem: Problem, told: Told) -> bool:
         """Writes the verdict into the recipient. True: it has failed for good."""
         now = self._clock.now_ms()
         verdict = decide(problem, expired=self._retry.expired(message.waiting_since, now))
@@ -237,7 +237,7 @@ class Outcomes:
         what their key says. True: the entry has recipients left."""
         message = change.message
         told = Told("", "", "", (entry.reception, self._clock.monotonic() - entry.ready_at, 0.0, 0.0))
-        failed = [r for r, problem in lost if self._troubled(entry, message, r, problem, told)]
+        failed = [r for r, problem in lost if self._troubled(message, r, problem, told)]
         change.failed = len(failed)
         now = self._clock.now_ms()
         change.generated += self._bounces.for_change(message, entry, failed, [], now)

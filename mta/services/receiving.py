@@ -62,7 +62,6 @@ class ReceptionSession:
         "_reception",
         "_recipients",
         "_reverse_path",
-        "_transactions",
         "added",
         "address",
         "peer",
@@ -94,7 +93,6 @@ class ReceptionSession:
         self.trusted: bool = reception.relay.trusts(address)
         self._label = ""
         self._message_id = b""
-        self._transactions = 0
         self._reverse_path = ""
         self._eight_bit = False
         self._recipients: list[Recipient] = []

@@ -6,6 +6,7 @@ done that and hands over sockets. Started as ``python -m mta.services.worker FD`
 
 import asyncio
 import logging
+import math
 import os
 import random
 import resource
@@ -100,6 +101,7 @@ class Worker:
         self._lag = 0.0
         self._slowest = 0.0
         self._beats = 0
+        self._beat_due = math.inf
         self._auditing: asyncio.Task[None] | None = None
 
     async def run(self) -> None:
@@ -306,7 +308,7 @@ class Worker:
         loop = asyncio.get_running_loop()
         now = loop.time()
         self._watchdog.beat()
-        self._lag = max(0.0, now - getattr(self, "_beat_due", now))
+        self._lag = max(0.0, now - self._beat_due)
         live = sum(len(shard.scheduler) for shard in self._shards)
         self._control.notify(
             "heartbeat", lag=round(self._lag, 4), queued=live, connections=len(self._reception.sessions)

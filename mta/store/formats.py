@@ -95,7 +95,6 @@ class MboxLines:
 
     def __init__(self) -> None:
         self._line = b""
-        self._at_start = True
 
     def feed(self, octets: bytes) -> bytes:
         octets = self._line + octets

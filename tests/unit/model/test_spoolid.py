@@ -5,9 +5,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mta.errors import DataError
-from mta.model.spoolid import IdSource, arrival_of, format_id, parse_id, shard_of
+from mta.model.spoolid import COUNTER_BITS, SHARD_BITS, IdSource, format_id, parse_id, shard_of
 
 ids = st.integers(min_value=0, max_value=(1 << 64) - 1)
+
+
+def arrival_of(spool_id):
+    return spool_id >> (SHARD_BITS + COUNTER_BITS)
 
 
 class FakeClock:
