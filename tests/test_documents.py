@@ -41,6 +41,26 @@ def is_there(path: str) -> bool:
     return any((top / path).is_file() for top in TOPS)
 
 
+def rooms() -> dict[str, str]:
+    """Package → its row of the table of layers, of those whose modules are told one by one."""
+    table = [row for row in rows(section(INTERNALS, "Layers and modules")) if row[0].isdigit()]
+    told = {row[1].strip("`/"): row[2] for row in table if row[1].count("`") == 2}
+    return {name: row for name, row in told.items() if name != "cli"}
+
+
+@pytest.mark.parametrize("package", rooms())
+def test_the_table_of_layers_names_every_module(package):
+    folder = ROOT / package if package == "mta_ext" else ROOT / "mta" / package
+    modules = {path.stem for path in folder.iterdir() if path.suffix in (".py", ".pyx", ".pxd")} - {"__init__"}
+    assert sorted(modules - set(_CODE.findall(rooms()[package]))) == []
+
+
+def test_every_package_is_in_the_table_of_layers():
+    packages = {path.parent.name for path in ROOT.glob("mta/*/__init__.py")}
+    table = section(INTERNALS, "Layers and modules")
+    assert sorted(name for name in packages if f"`{name}/`" not in table) == []
+
+
 @pytest.mark.parametrize("page", [ROOT / "README.md", *PAGES], ids=lambda page: str(page.relative_to(ROOT)))
 def test_every_file_that_is_named_is_there(page):
     text = page.read_text()

@@ -1,1 +1,1 @@
-"""Values that every layer shares: messages, recipients, spool ids, replies. No IO, no clock, no decisions."""
+"""Values that every layer shares: messages, recipients, spool ids, reports. No IO, no clock, no decisions."""

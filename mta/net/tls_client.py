@@ -1,7 +1,7 @@
 """TLS towards remotes: what a connection wants of it, the contexts, and what a handshake came to.
 
 Owns: which versions are allowed (TLS 1.2 and later), whether certificates are checked, sessions that are resumed,
-channel binding. Never does: handshakes; ``mta.net.remote`` has the connection. Loop thread only.
+channel binding. Never does: handshakes; ``mta.net.handshake`` does. Loop thread only.
 """
 
 import ssl

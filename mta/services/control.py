@@ -1,7 +1,7 @@
-"""The worker's end of the control channel: lines of JSON from the attendant, lines of JSON back.
+"""A service's end of the control channel: lines of JSON from the attendant, lines of JSON back.
 
-Owns: framing. Never does: the work behind a verb (``mta.queue.admin`` does). The socket's end
-of file means that the attendant is gone, and then the worker must go at once. Loop thread only.
+Owns: framing. Never does: the work behind a verb, which is the service's. The socket's end of file means that the
+attendant is gone, and then the service must go at once. Loop thread only.
 """
 
 import asyncio
