@@ -5,7 +5,8 @@ Owns: framing, request numbers, matching rows to requests. Never does: decide wh
 To the service: ``{"verb": "configure", …}`` first, ``{"verb": "drain"}``, and requests
 ``{"id", "verb", "shard", "args"}``.
 From it: events ``{"event": "ready" | "heartbeat" | "failing" | "flush" | "drained" | "fatal", …}`` and for each
-request any number of ``{"id", "row"}``, then ``{"id", "end": true}`` or ``{"id", "error": text, "exit": sysexits code}``.
+request any number of ``{"id", "row"}``, then ``{"id", "end": true}`` or
+``{"id", "error": text, "exit": sysexits code}``.
 """
 
 import asyncio

@@ -24,6 +24,7 @@ from mta.model.spoolid import IdSource, format_id
 from mta.net.server import ServerConnection
 from mta.services.connections import Connections
 from mta.services.records import marked, record_rejection, rejection
+from mta.services.sessions import DRAINING, Opened, SessionSettings
 from mta.store.protocol import ContentStream, Copy, Delivery, Outcome, QuotaExceeded, Store, StoreFull
 from mta_ext.content import Content
 from mta_ext.counters import Counters
@@ -34,8 +35,6 @@ from mta_ext.smtp_server import SmtpServerSession
 _log = logging.getLogger("mta.lmtp")
 
 TOO_MANY = b"421 4.3.2 too many connections, try again later\r\n"
-DRAINING = b"421 4.3.2 shutting down, try again later\r\n"
-FAILING = b"421 4.3.2 storage trouble, try again later\r\n"
 STRANGER = b"554 5.7.1 LMTP is for hosts in relay.networks\r\n"
 FAILED = b"451 4.3.0 the message could not be stored, try again later\r\n"
 UNREADABLE = b"451 4.3.0 the directory cannot be read, try again later\r\n"
@@ -54,33 +53,13 @@ EXTENSIONS_TLS = (*EXTENSIONS, "STARTTLS")
 REMIND = 60.0
 
 
-Opened = Callable[[ServerConnection, tuple[str, int]], SmtpServerSession | bytes]
-
-
-class LmtpSettings(NamedTuple):
-    """From the configuration; octets and counts. ``local``: the domains in which an address that the directory does
-    not know is nobody's."""
-
-    hostname: str
-    message_size: int
-    recipients: int
-    command_line: int
-    content_line: int
-    header_section: int
-    errors: int
-    hops: int
-    connections: int
-    connections_per_client: int
-    local: tuple[str, ...] = ()
-    in_step: bool = True  # who does not wait where RFC 2920 has it wait is sent away
-
-
 class Lmtp:
-    """One per store process: what all its LMTP connections share. ``trusts``: whether a client may deliver here."""
+    """One per store process: what all its LMTP connections share. ``trusts``: whether a client may deliver here.
+    ``local``: the domains in which an address that the directory does not know is nobody's."""
 
     def __init__(
         self,
-        settings: LmtpSettings,
+        settings: SessionSettings,
         trusts: Callable[[str], bool],
         directory: Directory,
         store: Store,
@@ -88,8 +67,10 @@ class Lmtp:
         events: EventLog,
         counters: Counters,
         clock: Clock,
+        local: tuple[str, ...] = (),
     ) -> None:
         self.settings = settings
+        self.local = local
         self.directory = directory
         self.store = store
         self.ids = ids
@@ -104,7 +85,7 @@ class Lmtp:
         self._trusts = trusts
         self._remind_at = 0.0
 
-    def listener(self, tls: str, off: Collection[str] = ()) -> "Opened":
+    def listener(self, tls: str, off: Collection[str] = ()) -> Opened:
         """``opened`` for the connections of one listener; ``tls`` and extensions that are ``off`` as the configuration
         has them."""
         offered = EXTENSIONS_TLS if tls in ("starttls", "required") else EXTENSIONS
@@ -128,21 +109,8 @@ class Lmtp:
             return TOO_MANY
         self.connections.add(connection, address)
         handler = LmtpSession(self, connection, address)
-        handler.session = SmtpServerSession(
-            handler,
-            settings.hostname,
-            message_size=settings.message_size,
-            recipients=settings.recipients,
-            command_line=settings.command_line,
-            content_line=settings.content_line,
-            header_section=settings.header_section,
-            errors=settings.errors,
-            hops=settings.hops,
-            lmtp=True,
-            extensions=extensions,
-            secure=tls == "implicit",
-            tls_required=tls == "required",
-            in_step=settings.in_step,
+        handler.session = settings.session(
+            handler, lmtp=True, extensions=extensions, secure=tls == "implicit", tls_required=tls == "required"
         )
         return handler.session
 
@@ -165,12 +133,12 @@ class Lmtp:
         """Those that the address leads to; none when it leads nowhere, or also elsewhere: for elsewhere is the
         worker's business. Raises DirectoryUnreadable."""
         if "@" not in address:  # a bare postmaster
-            home = self.settings.local[0] if self.settings.local else domain
+            home = self.local[0] if self.local else domain
             address = f"{address}@{home}"
         met = self.directory.resolve(address)
         if met is None or met.kind == "mailbox":
             return [] if met is None else [met.mailbox]
-        recipients = expand(address, self.directory.resolve, self.settings.local.__contains__).recipients
+        recipients = expand(address, self.directory.resolve, self.local.__contains__).recipients
         found = [recipient.mailbox for recipient in recipients]
         return found if all(found) else []
 

@@ -7,7 +7,6 @@ about a command, which is the business of a connection's own policy (``services/
 from collections import Counter
 from collections.abc import Callable
 from functools import partial
-from typing import NamedTuple
 
 from mta.clock import Clock
 from mta.log import EventLog
@@ -21,35 +20,14 @@ from mta.services.guard import TOO_MANY, Guard
 from mta.services.inquiries import Inquiries
 from mta.services.local import NO_LOCAL_MAIL, LocalMail
 from mta.services.receiving import DISK_LOW, ReceptionSession
+from mta.services.sessions import DRAINING, Opened, SessionSettings
 from mta.spool.protocol import Spool
 from mta_ext.counters import Counters
 from mta_ext.smtp_replies import without_codes
 from mta_ext.smtp_server import SmtpServerSession
 
-DRAINING = b"421 4.3.2 shutting down, try again later\r\n"
-FAILING = b"421 4.3.2 storage trouble, try again later\r\n"
-
 #: Seconds for which the look at the disk's free space is trusted.
 SPACE_CHECK = 1.0
-
-
-class ReceptionSettings(NamedTuple):
-    """From the configuration: ``limits`` go to each session as they are (octets and counts)."""
-
-    hostname: str
-    message_size: int
-    recipients: int
-    command_line: int
-    content_line: int
-    header_section: int
-    errors: int
-    hops: int
-    connections: int
-    connections_per_client: int
-    in_step: bool = True  # who does not wait where RFC 2920 has it wait is sent away
-
-
-Opened = Callable[[ServerConnection, tuple[str, int]], "SmtpServerSession | bytes"]
 
 
 class Reception:
@@ -57,7 +35,7 @@ class Reception:
 
     def __init__(
         self,
-        settings: ReceptionSettings,
+        settings: SessionSettings,
         relay: RelayPolicy,
         spool: Spool,
         scheduler: Scheduler,
@@ -111,19 +89,8 @@ class Reception:
         if len(self.sessions) >= settings.connections:
             return TOO_MANY
         handler = make(self, connection, address, access)
-        handler.session = SmtpServerSession(
-            handler,
-            settings.hostname,
-            message_size=settings.message_size,
-            recipients=settings.recipients,
-            command_line=settings.command_line,
-            content_line=settings.content_line,
-            header_section=settings.header_section,
-            errors=settings.errors,
-            hops=settings.hops,
-            in_step=settings.in_step and access.in_step,
-            **access.options(self.clock.now_ms()),
-        )
+        options = access.options(self.clock.now_ms())
+        handler.session = settings.session(handler, in_step=access.in_step, **options)
         if self.guard is not None:
             refusal = self.guard.enter(connection, handler, len(self.sessions) / settings.connections)
             if refusal is not None:

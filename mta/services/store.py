@@ -37,12 +37,13 @@ from mta.net.proxied import Proxies
 from mta.net.server import Deadlines, ServerConnection
 from mta.net.tls import tls_of
 from mta.policy.relay import RelayPolicy
-from mta.services import lmtp, pop3
-from mta.services.lmtp import Lmtp, LmtpSettings
+from mta.services import pop3
+from mta.services.lmtp import Lmtp
 from mta.services.login import Logins
 from mta.services.mailboxes import MailboxVerbs
 from mta.services.pop3 import Access, Pop3, Pop3Settings
 from mta.services.process import HEARTBEAT, Orders, main, serve
+from mta.services.sessions import DRAINING, FAILING, SessionSettings, settings_of
 from mta.store.disk import DiskStore
 from mta.store.protocol import Quota, StoreFailed
 from mta.store.tables import store_directory
@@ -115,6 +116,7 @@ class StoreService:
             self._events,
             self._counters,
             self._clock,
+            config.local.domains,
         )
         self._verbs = MailboxVerbs(
             self.store,
@@ -128,20 +130,12 @@ class StoreService:
         self._beats = 0
         self._auditing: asyncio.Task[None] | None = None
 
-    def _settings(self) -> LmtpSettings:
-        limits = self._config.limits
-        return LmtpSettings(
-            self._config.hostname,
-            limits.message_size + TRACE_OCTETS,
-            limits.recipients,
-            limits.command_line,
-            limits.content_line,
-            limits.header_section + TRACE_OCTETS,
-            limits.errors,
-            limits.hops + TRACE_HOPS,
-            limits.connections,
-            limits.connections_per_client,
-            self._config.local.domains,
+    def _settings(self) -> SessionSettings:
+        settings = settings_of(self._config)
+        return settings._replace(
+            message_size=settings.message_size + TRACE_OCTETS,
+            header_section=settings.header_section + TRACE_OCTETS,
+            hops=settings.hops + TRACE_HOPS,
         )
 
     # Served
@@ -151,7 +145,7 @@ class StoreService:
 
         def failed(error: StoreFailed) -> None:
             _log.error("%s", error)
-            self._lmtp.drain(lmtp.FAILING)
+            self._lmtp.drain(FAILING)
             self._pop3.drain(pop3.FAILING)
             failing(str(error))
 
@@ -215,12 +209,12 @@ class StoreService:
         loop = asyncio.get_running_loop()
         until = loop.time() + patience
         while True:
-            self._lmtp.drain(self._lmtp.refusal or lmtp.DRAINING)
+            self._lmtp.drain(self._lmtp.refusal or DRAINING)
             self._pop3.drain(self._pop3.refusal or pop3.DRAINING)
             if not (self._lmtp.connections.busy() or self._pop3.connections.busy()) or loop.time() >= until:
                 break
             await asyncio.sleep(_POLL)
-        self._lmtp.connections.shut_all(lmtp.DRAINING)
+        self._lmtp.connections.shut_all(DRAINING)
         self._pop3.connections.shut_all(pop3.DRAINING)
         self._wheel.stop()
         self._logins.stop()

@@ -22,7 +22,8 @@ from mta.policy.throttle import Limit
 from mta.services.access import Access
 from mta.services.checks import Done, Login, Status
 from mta.services.receiving import NOT_A_PROXY, ReceptionSession, known
-from mta.services.reception import Opened, Reception
+from mta.services.reception import Reception
+from mta.services.sessions import Opened
 from mta_ext.content import Content
 from mta_ext.envelope import MailParameters, RcptParameters
 from mta_ext.session import PENDING, _Pending

@@ -50,7 +50,8 @@ from mta.services.hooking import events_for, load_hooks
 from mta.services.local import NO_LOCAL_MAIL, LocalMail, routes
 from mta.services.naming import own_addresses, own_names
 from mta.services.process import DRAIN_SHARE, HEARTBEAT, Orders, main, watch_loop, with_probe
-from mta.services.reception import FAILING, Reception, ReceptionSettings
+from mta.services.reception import Reception
+from mta.services.sessions import FAILING, settings_of
 from mta.services.shard import Shard
 from mta.services.verbs import QueueVerbs
 from mta.spool.protocol import Spool, SpoolFailed
@@ -153,17 +154,8 @@ class Worker:
             )
         own = self._shards[0]
         limits = config.limits
-        settings = ReceptionSettings(
-            config.hostname,
-            limits.message_size,
-            limits.recipients,
-            limits.command_line,
-            limits.content_line,
-            limits.header_section,
-            limits.errors,
-            limits.hops,
-            connections_within(-(-limits.connections // config.workers)),
-            limits.connections_per_client,
+        settings = settings_of(config)._replace(
+            connections=connections_within(-(-limits.connections // config.workers))
         )
         self._deadlines = Deadlines(limits.command_timeout, limits.content_timeout, limits.minimum_rate)
         self._guard = make_guard(

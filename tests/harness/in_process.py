@@ -17,7 +17,8 @@ from mta.queue.entry import Entry
 from mta.queue.scheduler import Scheduler
 from mta.services.access import Access
 from mta.services.local import NO_LOCAL_MAIL, LocalMail
-from mta.services.reception import Opened, Reception, ReceptionSettings
+from mta.services.reception import Reception
+from mta.services.sessions import Opened, SessionSettings
 from mta.spool.memory import MemorySpool
 from mta.spool.protocol import Spool
 from tests.harness.transports import FakeTransport
@@ -25,7 +26,7 @@ from tests.harness.transports import FakeTransport
 HELLO = b"EHLO client.example\r\n"
 ENVELOPE = b"MAIL FROM:<alice@athena.example>\r\nRCPT TO:<bob@arlington.example>\r\nDATA\r\n"
 CONTENT = b"Subject: x\r\n\r\nhello\r\n"
-SETTINGS = ReceptionSettings("hermes.example", 50 << 20, 100, 2048, 65_536, 1 << 20, 20, 50, 1000, 1000, in_step=False)
+SETTINGS = SessionSettings("hermes.example", 50 << 20, 100, 2048, 65_536, 1 << 20, 20, 50, 1000, 1000, in_step=False)
 
 
 #: Tests say many commands at once, also those behind which a client has to wait.

@@ -13,16 +13,15 @@ from mta.metrics.layout import CONNECTIONS_IN
 from mta.model.spoolid import IdSource
 from mta.net.deadlines import Wheel
 from mta.net.server import ServerConnection
-from mta.services.lmtp import Lmtp, LmtpSettings
+from mta.services.lmtp import Lmtp
+from mta.services.sessions import SessionSettings
 from mta.store.memory import MemoryStore
 from mta.store.protocol import Store, StoreFailed
 from tests.harness.in_process import PATIENT
 from tests.harness.transports import FakeTransport
 
 #: Not in step: tests say whole conversations at once.
-SETTINGS = LmtpSettings(
-    "store.example", 50 << 20, 100, 2048, 65_536, 1 << 20, 20, 60, 100, 50, ("minasi.example",), in_step=False
-)
+SETTINGS = SessionSettings("store.example", 50 << 20, 100, 2048, 65_536, 1 << 20, 20, 60, 100, 50, in_step=False)
 HELLO = b"LHLO worker.example\r\n"
 CONTENT = b"Subject: x\r\n\r\nhello\r\n"
 
@@ -52,6 +51,7 @@ class LmtpInProcess:
             self.events,
             self.counters,
             clock,
+            ("minasi.example",),
         )
 
     def connect(

@@ -15,6 +15,7 @@ from mta.model.spoolid import format_id
 from mta.net.tls import TlsFacts
 from mta.services import lmtp as lmtp_module
 from mta.services.lmtp import head, reply_to
+from mta.services.sessions import DRAINING, FAILING
 from mta.store.disk import DiskStore
 from mta.store.memory import MemoryStore
 from mta.store.protocol import Copy, Quota, StoreFailed, StoreFull
@@ -232,10 +233,10 @@ async def test_a_store_that_fails_is_451_and_later_421(tmp_path: Path, people: D
     await settled(connection)
     assert transport.take().endswith(lmtp_module.FAILED * 2)
     assert len(site.failures) == 1
-    site.lmtp.drain(lmtp_module.FAILING)
-    assert transport.take() == lmtp_module.FAILING
+    site.lmtp.drain(FAILING)
+    assert transport.take() == FAILING
     _, refused = site.connect()
-    assert refused.take() == lmtp_module.FAILING
+    assert refused.take() == FAILING
     connection.connection_lost(None)
     await site.close()
 
@@ -312,7 +313,7 @@ async def test_connections_beyond_the_limits_are_turned_away(tmp_path: Path, peo
     kept.pop()[0].connection_lost(None)
     kept.append(site.connect(""))
     site.lmtp.drain()
-    assert [transport.take().endswith(lmtp_module.DRAINING) for _, transport in kept] == [True] * 4
+    assert [transport.take().endswith(DRAINING) for _, transport in kept] == [True] * 4
     assert site.lmtp.connections.busy() == 0
     for connection, _ in kept:
         connection.connection_lost(None)
@@ -328,18 +329,18 @@ async def test_a_drain_lets_a_transaction_end_and_takes_no_new_one(site: LmtpInP
     await settled(connection)
     assert b"250 2.0.0 " in transport.take()
     connection.data_received(envelope(MARK))
-    assert transport.take() == lmtp_module.DRAINING
+    assert transport.take() == DRAINING
     connection.connection_lost(None)
     _, other_transport = site.connect()
-    assert other_transport.take() == lmtp_module.DRAINING
+    assert other_transport.take() == DRAINING
 
 
 async def test_who_is_still_there_at_the_end_is_cut_off(site: LmtpInProcess) -> None:
     connection, transport = site.connect()
     connection.data_received(HELLO + envelope(MARK))
     transport.take()
-    site.lmtp.connections.shut_all(lmtp_module.DRAINING)
-    assert transport.take() == lmtp_module.DRAINING
+    site.lmtp.connections.shut_all(DRAINING)
+    assert transport.take() == DRAINING
     connection.connection_lost(None)
 
 
