@@ -15,6 +15,8 @@ import fcntl
 import os
 import resource
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from threading import Event
 from typing import TYPE_CHECKING, Final, NamedTuple
@@ -69,7 +71,7 @@ class Layout(NamedTuple):
 class Environment:
     """An open environment. Opening raises EnvironmentLocked, WrongFormat or StorageError; then nothing is held.
 
-    ``db``: table name → handle, for ``txn.put(…, db=…)``.
+    ``db``: table name → handle, for ``txn.put(…, db=…)``. ``what``: as in ``Layout``.
     """
 
     def __init__(
@@ -85,6 +87,7 @@ class Environment:
         create: bool = True,
     ) -> None:
         self.directory: Final = directory
+        self.what: Final = layout.what
         self._layout = layout
         if not create and not (directory / DATA_FILE).exists():
             raise StorageError(f"{directory}: there is no {layout.what} here")
@@ -103,16 +106,10 @@ class Environment:
     def _open(self, shared: bool, sync: bool, map_size: int, preallocate: int) -> None:
         path = self.directory / DATA_FILE
         layout = self._layout
-        try:
+        with _opening(path, layout):
             if not path.exists():
                 _create(self.directory, layout, preallocate)
             self.env = _open_file(path, len(layout.tables) + 1, map_size, sync, shared)
-        except (lmdb.InvalidError, lmdb.VersionMismatchError) as error:
-            raise WrongFormat(f"{path}: not a {layout.what} that this program can read ({error})") from error
-        except lmdb.Error as error:
-            raise StorageError(str(error)) from error
-        except OSError as error:
-            raise StorageError(f"{path}: {error.strerror}") from error
         try:
             check_format(self.env, path, layout)
             self.db = open_tables(self.env, layout)
@@ -160,11 +157,24 @@ def check_format(env: lmdb.Environment, path: Path, layout: Layout) -> None:
         )
 
 
+@contextmanager
+def _opening(path: Path, layout: Layout) -> Iterator[None]:
+    """What goes wrong in here, in words for the operator."""
+    try:
+        yield
+    except (lmdb.InvalidError, lmdb.VersionMismatchError) as error:
+        raise WrongFormat(f"{path}: not a {layout.what} that this program can read ({error})") from error
+    except lmdb.Error as error:
+        raise StorageError(str(error)) from error
+    except OSError as error:
+        raise StorageError(f"{path}: {error.strerror}") from error
+
+
 def open_to_read(directory: Path, layout: Layout) -> lmdb.Environment:
     """A shared environment that another process writes, for reading; no lock of ours is taken, the slot of this
     process in LMDB's reader table is. Raises WrongFormat or StorageError. Once per process and environment."""
     path = directory / DATA_FILE
-    try:
+    with _opening(path, layout):
         env = lmdb.open(
             str(path),
             subdir=False,
@@ -176,12 +186,6 @@ def open_to_read(directory: Path, layout: Layout) -> lmdb.Environment:
             max_readers=READERS,
             readahead=False,
         )
-    except (lmdb.InvalidError, lmdb.VersionMismatchError) as error:
-        raise WrongFormat(f"{path}: not a {layout.what} that this program can read ({error})") from error
-    except lmdb.Error as error:
-        raise StorageError(str(error)) from error
-    except OSError as error:
-        raise StorageError(f"{path}: {error.strerror}") from error
     try:
         check_whole(env, path, layout)
         check_format(env, path, layout)

@@ -1,6 +1,6 @@
 """Reads of a shard: the last committed snapshot with the uncommitted changes laid over it.
 
-Owns: the snapshot (one LMDB read transaction) and the overlays. Never does: write, or wait for a commit.
+Owns: the overlays, and what is read through them and the snapshot. Never does: write, or wait for a commit.
 
 Why no reader table is needed. The snapshot is renewed on the loop thread between two commits, never during one: when
 a batch is built, the snapshot is of the last commit, N. The commit of N+1 writes only to pages that were freed by
@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 import lmdb
 
 from mta.disk.pieces import PIECE, PIECES_PER_CHUNK, id_key, piece_key
+from mta.disk.snapshot import SnapshotReader
 from mta.errors import StorageError
 from mta.model.message import Message
 from mta.model.spoolid import format_id
@@ -37,12 +38,12 @@ if TYPE_CHECKING:
     from mta.disk.stream import DiskStream
 
 
-class Reader:
+class Reader(SnapshotReader):
     """Loop thread only. ``gathering`` lies over ``flying``, which lies over the snapshot."""
 
     def __init__(self, shard: Shard) -> None:
+        super().__init__(shard)
         self._shard = shard
-        self._snapshot: lmdb.Transaction[bytes] | None = shard.env.begin()
         self.gathering = Overlay()
         self.flying = Overlay()
 
@@ -54,28 +55,13 @@ class Reader:
 
     def renew(self) -> None:
         """After a commit: the snapshot moves on, and what flew is in it."""
-        if self._snapshot is not None:
-            self._snapshot.abort()
-        self._snapshot = self._shard.env.begin()
+        super().renew()
         self.flying = Overlay()
 
     def forget_changes(self) -> None:
         """After a failed commit: nothing that was applied since the snapshot will be written."""
         self.gathering = Overlay()
         self.flying = Overlay()
-
-    def close(self) -> None:
-        """Ends the snapshot; later reads raise StorageError."""
-        if self._snapshot is not None:
-            self._snapshot.abort()
-            self._snapshot = None
-
-    @property
-    def snapshot(self) -> "lmdb.Transaction[bytes]":
-        """Good until the loop's next turn, no longer."""
-        if self._snapshot is None:
-            raise StorageError(f"{self._shard.directory}: the spool is closed")
-        return self._snapshot
 
     def due(self, after: bytes, until: int, limit: int) -> list[tuple[bytes, str]]:
         """See ``Spool.due``."""
@@ -121,17 +107,8 @@ class Reader:
                         rows.append((key, value))
                     there = cursor.next()
         except lmdb.Error as error:
-            raise self._unreadable(error) from error
+            raise self.unreadable(error) from error
         return rows
-
-    def _get(self, table: "_Database", key: bytes) -> bytes | None:
-        try:
-            return self.snapshot.get(key, db=table)
-        except lmdb.Error as error:
-            raise self._unreadable(error) from error
-
-    def _unreadable(self, error: lmdb.Error) -> StorageError:
-        return StorageError(f"{self._shard.directory}: cannot be read: {error}")
 
     def load(self, spool_id: int) -> Message | None:
         """See ``Spool.load``: a fresh object each time."""
@@ -139,7 +116,7 @@ class Reader:
             if spool_id in overlay.messages:
                 record = overlay.messages[spool_id]
                 return None if record is None else decode_message(record)
-        record = self._get(self._shard.message, id_key(spool_id))
+        record = self.get(self._shard.message, id_key(spool_id))
         return None if record is None else decode_message(record)
 
     def content(self, message: Message) -> Iterator[bytes]:
@@ -159,7 +136,7 @@ class Reader:
     def _chunk(self, spool_id: int, first: int, end: int) -> bytes:
         pieces = []
         for number in range(first, min(first + PIECES_PER_CHUNK, end)):
-            piece = self._get(self._shard.content, piece_key(spool_id, number))
+            piece = self.get(self._shard.content, piece_key(spool_id, number))
             if piece is None:
                 raise StorageError(
                     f"{self._shard.directory}: piece {number} of the content of {format_id(spool_id)} is missing"
@@ -169,7 +146,7 @@ class Reader:
 
     def ledger(self) -> Ledger:
         """The books as of the snapshot."""
-        row = self._get(self._shard.ledger, LEDGER_KEY)
+        row = self.get(self._shard.ledger, LEDGER_KEY)
         return Ledger() if row is None else decode_ledger(row)
 
     def incomplete(self) -> list[int]:

@@ -1,6 +1,6 @@
 """Reads of the store: the last committed snapshot, and a mailbox as it was at one moment.
 
-Owns: the snapshot (one LMDB read transaction), and views that read through it. Never does: write, lock, or wait.
+Owns: what is read through the snapshot, and views of a mailbox. Never does: write, lock, or wait.
 
 The snapshot is renewed on the loop thread between two commits, never during one, and nothing outlives a renewal: all
 that leaves this module is copied out, and ``content`` asks for the snapshot anew for every chunk. Why this is safe
@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import lmdb
 
 from mta.disk.pieces import PIECE, id_key, piece_key, pieces_of
+from mta.disk.snapshot import SnapshotReader
 from mta.errors import StorageError
 from mta.model.spoolid import format_id
 from mta.store.protocol import BEGINNING, CHUNK, Gone, Quota, Usage
@@ -23,50 +24,22 @@ from mta.store.tables import BODY, BOOKS_KEY, ITEM, MAILBOX, Books, Files, decod
 from mta_ext.kept import read_kept
 
 if TYPE_CHECKING:
-    from lmdb import _Database
+    pass
 
 _SIZE = slice(8, 16)
 #: Octets of content that may be read before somebody looks how many pages of the map they have left in memory.
 _TRIM_AFTER = 8 << 20
 
 
-class Reader:
+class Reader(SnapshotReader):
     """Loop thread only."""
 
     def __init__(self, files: Files) -> None:
+        super().__init__(files)
         self.files = files
         #: Called whenever much has been read.
         self.trim: Callable[[], object] | None = None
         self._read = 0
-        self._snapshot: lmdb.Transaction[bytes] | None = files.env.begin()
-
-    def renew(self) -> None:
-        """After a commit: the snapshot moves on."""
-        if self._snapshot is not None:
-            self._snapshot.abort()
-        self._snapshot = self.files.env.begin()
-
-    def close(self) -> None:
-        """Ends the snapshot; later reads raise StorageError."""
-        if self._snapshot is not None:
-            self._snapshot.abort()
-            self._snapshot = None
-
-    @property
-    def snapshot(self) -> "lmdb.Transaction[bytes]":
-        """Good until the loop's next turn, no longer."""
-        if self._snapshot is None:
-            raise StorageError(f"{self.files.directory}: the store is closed")
-        return self._snapshot
-
-    def get(self, table: "_Database", key: bytes) -> bytes | None:
-        try:
-            return self.snapshot.get(key, db=table)
-        except lmdb.Error as error:
-            raise self.unreadable(error) from error
-
-    def unreadable(self, error: lmdb.Error) -> StorageError:
-        return StorageError(f"{self.files.directory}: cannot be read: {error}")
 
     def books(self) -> Books:
         row = self.get(self.files.books, BOOKS_KEY)
