@@ -20,6 +20,7 @@ from mta.policy.throttle import Deed, Known, Throttle
 from mta.routing.answers import DnsTrouble, Reason
 from mta.services.guard import Guard, GuardSettings
 from mta.services.hooking import Hooks, ToldEvents
+from tests.harness.clocks import SetClock
 from tests.harness.in_process import PATIENT, InProcess
 from tests.harness.transports import FakeTransport
 
@@ -28,19 +29,6 @@ ANY = (network("127.0.0.0/8"),)
 HELLO = b"EHLO stranger.example\r\n"
 MAIL = b"MAIL FROM:<eve@stranger.example>\r\n"
 RCPT = b"RCPT TO:<bob@ours.example>\r\n"
-
-
-class StillClock:
-    """Time passes when the test says so."""
-
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def monotonic(self) -> float:
-        return self.now
-
-    def now_ms(self) -> int:
-        return int(self.now * 1000)
 
 
 class Answers:
@@ -80,7 +68,7 @@ class Guarded(InProcess):
     ) -> None:
         super().__init__(directory, **(reception or {}))
         self.directory = directory
-        self.clock = StillClock()
+        self.clock = SetClock()
         table = MetricsTable.create(1)
         self.deadlines = deadlines
         hooks = None

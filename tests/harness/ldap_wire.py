@@ -16,6 +16,7 @@ from mta.ldap import messages
 from mta.ldap.book import Book
 from mta.ldap.search import Limits
 from mta.ldap.session import LdapSession, Settings
+from tests.harness.clocks import SetClock
 
 BASE = "dc=minasi,dc=example"
 PEOPLE = f"ou=people,{BASE}"
@@ -176,19 +177,6 @@ def folk(count: int = 3) -> Folk:
     return Folk([*named[:count], *others], [Resolution("list", "staff@minasi.example")])
 
 
-class HandClock:
-    """Moved by the test."""
-
-    def __init__(self) -> None:
-        self.seconds = 0.0
-
-    def now_ms(self) -> int:
-        return int(self.seconds * 1000)
-
-    def monotonic(self) -> float:
-        return self.seconds
-
-
 SETTINGS = Settings(anonymous=True, plaintext=False, limits=Limits(1000, 10.0))
 
 
@@ -196,7 +184,7 @@ class Talk:
     """A session and what it says. ``octets``: feed that many at a time, 0: all at once."""
 
     def __init__(self, directory: Folk | None = None, *, tls: Any = "none", octets: int = 0, **settings: Any) -> None:
-        self.clock = HandClock()
+        self.clock = SetClock()
         self.directory = directory or folk()
         self.searches = 0
         book = Book(self.directory, ("minasi.example", "arlington.example"))

@@ -7,7 +7,6 @@ assertions.
 import asyncio
 from typing import Any
 
-from mta.clock import SystemClock
 from mta.metrics import MetricsTable
 from mta.metrics.layout import CONNECTIONS_IN
 from mta.net.deadlines import Wheel
@@ -17,6 +16,7 @@ from mta.services.checks import Done, Login
 from mta.services.pop3 import Access, Pop3, Pop3Settings
 from mta.store.memory import MemoryStore
 from mta.store.protocol import Copy, Delivery, Store
+from tests.harness.clocks import ForwardClock
 from tests.harness.transports import FakeTransport
 
 PEOPLE = {"mark": Login("ok", 1, "mark@minasi.example"), "anna": Login("ok", 2, "anna@minasi.example")}
@@ -89,7 +89,7 @@ class Pop3InProcess:
         self.store.start(lambda error: None)
         self.people = People()
         self.counters = MetricsTable.create(1).row(0)
-        self.clock = Seconds()
+        self.clock = ForwardClock()
         self.wheel = Wheel(asyncio.get_running_loop())
         self.pop3 = Pop3(SETTINGS._replace(**settings), self.people, self.store, self.counters, self.clock)
 
@@ -127,15 +127,6 @@ class Pop3InProcess:
             "watched": len(self.wheel),
             "gauge": self.counters.get(CONNECTIONS_IN),
         }
-
-
-class Seconds(SystemClock):
-    """The machine's clock, which the test can set forward."""
-
-    ahead = 0.0
-
-    def monotonic(self) -> float:
-        return super().monotonic() + self.ahead
 
 
 async def say(connection: ServerConnection, octets: bytes) -> None:

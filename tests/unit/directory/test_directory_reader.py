@@ -18,22 +18,10 @@ from mta.directory.writer import DirectoryWriter
 from mta.disk.environment import DATA_FILE, EnvironmentLocked
 from mta.errors import DataError, StorageError
 from tests.harness.attendant_process import ROOT
+from tests.harness.clocks import SetClock
 from tests.harness.directory import SMALL, fill_directory, make_directory
 
 MARK = "mark@minasi.example"
-
-
-class Seconds:
-    """A clock that the test sets forward."""
-
-    def __init__(self):
-        self.at = 0.0
-
-    def monotonic(self):
-        return self.at
-
-    def now_ms(self):
-        return int(self.at * 1000)
 
 
 @pytest.fixture
@@ -196,7 +184,7 @@ def test_a_look_up_takes_microseconds(directory):
 
 
 def test_a_directory_that_is_not_there_is_unreadable_until_it_is(tmp_path):
-    clock = Seconds()
+    clock = SetClock()
     reader = DirectoryReader(directory_path(tmp_path), clock=clock)
     for _ in range(3):
         with pytest.raises(DirectoryUnreadable, match="No such file"):
@@ -204,7 +192,7 @@ def test_a_directory_that_is_not_there_is_unreadable_until_it_is(tmp_path):
     make_directory(tmp_path, [MARK]).close()
     with pytest.raises(DirectoryUnreadable):
         reader.resolve(MARK)  # looked at once a second
-    clock.at = 1.0
+    clock.seconds += 1.0
     assert reader.resolve(MARK).mailbox == 1
     reader.close()
 
@@ -250,7 +238,7 @@ def _no_file(path):
 @pytest.mark.parametrize("harm", [_gone, _cut_off, _foreign, _written_over, _newer, _garbage, _no_file])
 @pytest.mark.parametrize("opened", [True, False])
 def test_whatever_happens_to_the_files_they_are_unreadable_and_then_good_again(tmp_path, harm, opened):
-    clock = Seconds()
+    clock = SetClock()
     make_directory(tmp_path, [MARK]).close()
     path = directory_path(tmp_path) / DATA_FILE
     shutil.copy(path, tmp_path / "copy")
@@ -258,14 +246,14 @@ def test_whatever_happens_to_the_files_they_are_unreadable_and_then_good_again(t
     if opened:
         assert reader.resolve(MARK).mailbox == 1
     harm(path)
-    clock.at += 1.0
+    clock.seconds += 1.0
     for verb in (lambda: reader.resolve(MARK), lambda: reader.find(MARK), lambda: reader.people(0, 1)):
         with pytest.raises(DirectoryUnreadable) as caught:
             verb()
         assert str(path) in str(caught.value)
     shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
     shutil.copy(tmp_path / "copy", path)
-    clock.at += 1.0
+    clock.seconds += 1.0
     assert reader.resolve(MARK).mailbox == 1
     reader.close()
 
@@ -322,7 +310,7 @@ def test_a_file_that_is_written_over_kills_nobody_who_looks_up_in_the_same_secon
 
 def test_what_the_writer_commits_is_no_damage_and_is_seen_at_once(tmp_path):
     make_directory(tmp_path, [MARK]).close()
-    reader = DirectoryReader(directory_path(tmp_path), clock=Seconds())
+    reader = DirectoryReader(directory_path(tmp_path), clock=SetClock())
     assert reader.resolve(MARK).mailbox == 1
     commits = (
         "import sys; from pathlib import Path; from mta.directory.writer import DirectoryWriter\n"
@@ -336,7 +324,7 @@ def test_what_the_writer_commits_is_no_damage_and_is_seen_at_once(tmp_path):
 
 
 def test_damage_inside_is_unreadable_and_noticed_at_the_next_look(tmp_path):
-    clock = Seconds()
+    clock = SetClock()
     make_directory(tmp_path, [MARK]).close()
     reader = DirectoryReader(directory_path(tmp_path), clock=clock)
     assert reader.resolve(MARK)
@@ -349,7 +337,7 @@ def test_damage_inside_is_unreadable_and_noticed_at_the_next_look(tmp_path):
         reader.resolve(MARK)
     shutil.rmtree(directory_path(tmp_path))
     make_directory(tmp_path, [MARK]).close()
-    clock.at += 1.0
+    clock.seconds += 1.0
     assert reader.resolve(MARK).mailbox == 1
     reader.close()
 

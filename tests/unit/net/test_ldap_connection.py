@@ -10,7 +10,8 @@ from mta.ldap.book import Book
 from mta.ldap.session import LdapSession, Login
 from mta.net.deadlines import Wheel
 from mta.net.ldap import INPUT_HIGH, LINGER, LdapConnection, Shared, Turns
-from tests.harness.ldap_wire import SETTINGS, Folk, HandClock, Reply, bind, folk, replies, request, search
+from tests.harness.clocks import SetClock
+from tests.harness.ldap_wire import SETTINGS, Folk, Reply, bind, folk, replies, request, search
 from tests.harness.transports import FakeTransport
 
 IDLE = 80.0
@@ -50,7 +51,7 @@ class Site:
 
     def _opened(self, connection: LdapConnection, address: str) -> LdapSession | bytes:
         settings = SETTINGS._replace(plaintext=True)
-        return self.refusal or LdapSession(self.book, settings, HandClock(), "none", lambda: None)
+        return self.refusal or LdapSession(self.book, settings, SetClock(), "none", lambda: None)
 
     def _login(self, connection: LdapConnection, login: Login) -> None:
         self.logins.append(login)

@@ -22,8 +22,9 @@ from mta.net.server import ServerConnection
 from mta.net.tls import Tls, server_context
 from mta.services.access import EVERYWHERE, Access
 from tests.harness.certificates import Certificate, make_certificate
+from tests.harness.clocks import SetClock
 from tests.harness.in_process import PATIENT, InProcess
-from tests.harness.ldap_wire import SETTINGS, HandClock, bind, extended, folk, search
+from tests.harness.ldap_wire import SETTINGS, bind, extended, folk, search
 from tests.harness.pop3_listener import Pop3Listener
 from tests.harness.transports import FakeTransport
 
@@ -66,7 +67,7 @@ class LdapSite:
 
     def _opened(self, connection: LdapConnection, address: str) -> LdapSession:
         self.came += 1
-        return LdapSession(self.book, SETTINGS._replace(plaintext=True), HandClock(), "offered", lambda: None)
+        return LdapSession(self.book, SETTINGS._replace(plaintext=True), SetClock(), "offered", lambda: None)
 
 
 @asynccontextmanager

@@ -14,19 +14,7 @@ from mta.routing.resolver import Resolver
 from mta.routing.router import Router
 from mta.routing.routes import Routes
 from mta.services.zone import ZoneServer, zone_from_dict
-
-
-class SetClock:
-    """Stands still until it is moved."""
-
-    def __init__(self) -> None:
-        self.seconds = 1000.0
-
-    def now_ms(self) -> int:
-        return int(self.seconds * 1000)
-
-    def monotonic(self) -> float:
-        return self.seconds
+from tests.harness.clocks import SetClock
 
 
 class ZoneTransport:

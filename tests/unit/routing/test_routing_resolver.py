@@ -7,7 +7,8 @@ import pytest
 from mta.routing.answers import MAX_CHAIN, DnsTrouble, Kind, MxRecord, Reason
 from mta.routing.cache import STALE_RECHECK, Result
 from mta.services.zone import zone_from_text
-from tests.unit.routing.fakes import SetClock, ZoneTransport, resolver_on, settled
+from tests.harness.clocks import SetClock
+from tests.unit.routing.fakes import ZoneTransport, resolver_on, settled
 
 ZONE = {
     "minasi.example": ["MX 10 mx.minasi.example.", "A 192.0.2.1"],

@@ -8,7 +8,8 @@ from mta.routing.answers import Reason
 from mta.routing.cache import Result
 from mta.routing.destination import Destination, Host, RoutingError
 from mta.routing.router import MAX_ADDRESSES, Router
-from tests.unit.routing.fakes import SetClock, ZoneTransport, router_on, settled
+from tests.harness.clocks import SetClock
+from tests.unit.routing.fakes import ZoneTransport, router_on, settled
 
 ZONE = {
     "minasi.example": ["MX 20 b.minasi.example.", "MX 10 a.minasi.example."],

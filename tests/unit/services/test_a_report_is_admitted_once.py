@@ -17,22 +17,10 @@ from mta.services.enqueue import enqueue
 from mta.services.shard import Shard
 from mta.spool.memory import MemorySpool
 from mta.spool.protocol import Change, Ticket
+from tests.harness.in_process import Takes
 
 CLOCK = SystemClock()
 CONTENT = b"Subject: x\r\n\r\n"
-
-
-class Taken:
-    """A deliverer with room for everything."""
-
-    def __init__(self) -> None:
-        self.entries: list[Entry] = []
-
-    def has_room(self, domain: str, free: int) -> bool:
-        return True
-
-    def take(self, entry: Entry) -> None:
-        self.entries.append(entry)
 
 
 class LateSpool(MemorySpool):
@@ -54,7 +42,7 @@ class Scene:
 
     def __init__(self, directory: Path) -> None:
         self.spool = LateSpool()
-        self.taken = Taken()
+        self.taken = Takes()
         self.events = EventLog(str(directory / "events.jsonl"))
         self.shard = Shard(
             self.spool, RetryPolicy((60.0,), 86400.0, 0.0, lambda: 0.0), self.taken, self.events,

@@ -157,7 +157,7 @@ async def test_strangers_come_only_so_fast_and_the_known_as_they_like(make):
     assert "policy.connection_rate" in said[3]
     for address in ("192.0.2.7", "203.0.113.9"):
         assert all(replies(site.stranger(address)[1])[0].startswith("220 ") for _ in range(6))
-    site.clock.now += 20.1
+    site.clock.seconds += 20.1
     assert replies(site.stranger()[1])[0].startswith("220 ")
 
 
@@ -195,7 +195,7 @@ async def test_too_many_errors_end_the_session_and_keep_the_client_out_for_a_whi
     assert "421 4.7.0" in replies(transport)[-1]
     assert connection.leaving
     assert "policy.error_rate" in replies(site.stranger()[1])[0]
-    site.clock.now += 12.1
+    site.clock.seconds += 12.1
     assert replies(site.stranger()[1])[0].startswith("220 ")
 
 

@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 import scramp
 
-from mta.clock import SystemClock
 from mta.config import parse
 from mta.directory.passwords import make_credentials
 from mta.directory.protocol import DirectoryUnreadable
@@ -17,6 +16,7 @@ from mta.policy.sasl import Challenge
 from mta.services import checks, login
 from mta.services.checks import CLIENT_LIMIT, Login
 from mta.services.login import Logins
+from tests.harness.clocks import ForwardClock
 from tests.harness.directory import SMALL, fill_directory
 
 MARK = "mark@minasi.example"
@@ -26,22 +26,13 @@ WRONG = Login("wrong")
 HOME, AWAY = "192.0.2.1", "198.51.100.7"
 
 
-class Seconds(SystemClock):
-    """The machine's clock, which the test can set forward."""
-
-    ahead = 0.0
-
-    def monotonic(self):
-        return super().monotonic() + self.ahead
-
-
 class Place:
     """A directory, and Logins over it."""
 
     def __init__(self, path: Path, toml: str = "", people=(MARK,)):
         self.writer = DirectoryWriter(directory_path(path), **SMALL)
         fill_directory(self.writer, dict.fromkeys(people, PASSWORD) | {"no@minasi.example": None})
-        self.clock = Seconds()
+        self.clock = ForwardClock()
         text = toml if "[local]" in toml else f'[local]\ndomains = ["minasi.example"]\n{toml}'
         self.logins = Logins(self.writer.reading, parse(text), self.clock)
 

@@ -10,21 +10,9 @@ import pytest
 
 from mta.services import watchdog
 from mta.services.watchdog import HUNG_AFTER, LATE_LOOK, LoopWatchdog
+from tests.harness.clocks import SetClock
 
 ROOT = Path(__file__).parents[3]
-
-
-class Hands:
-    """A clock that stands still until it is moved."""
-
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def monotonic(self) -> float:
-        return self.now
-
-    def now_ms(self) -> int:
-        return int(self.now * 1000)
 
 
 @pytest.fixture
@@ -33,33 +21,33 @@ def said() -> list[str]:
 
 
 def test_a_hang_is_told_once_with_the_stack_and_its_end_with_how_long_it_was(said: list[str]) -> None:
-    clock = Hands()
+    clock = SetClock()
     dog = LoopWatchdog("store", clock, said.append)
     dog._watched = threading.get_ident()
     dog.beat()
-    dog.look(clock.now + HUNG_AFTER)
+    dog.look(clock.seconds + HUNG_AFTER)
     assert said == []
     for late in (0.1, 1, 2):
-        dog.look(clock.now + HUNG_AFTER + late)
+        dog.look(clock.seconds + HUNG_AFTER + late)
     [told] = said
     assert told.startswith("mta: store: the event loop has not run for 4.1 s; it is here:\n")
     assert "test_a_hang_is_told_once" in told
-    clock.now += 7.5
+    clock.seconds += 7.5
     dog.beat()
-    dog.look(clock.now)
+    dog.look(clock.seconds)
     assert said[1] == "mta: store: the event loop runs again, after 7.5 s\n"
-    dog.look(clock.now + HUNG_AFTER + 1)
+    dog.look(clock.seconds + HUNG_AFTER + 1)
     assert len(said) == 3
 
 
 def test_the_thread_looks_by_itself(monkeypatch: pytest.MonkeyPatch, said: list[str]) -> None:
     monkeypatch.setattr(watchdog, "LOOK", 0.01)
-    clock, heard = Hands(), threading.Event()
+    clock, heard = SetClock(), threading.Event()
     dog = LoopWatchdog("store", clock, lambda text: (said.append(text), heard.set()))  # type: ignore[func-returns-value]
     dog.start()
     # Moved in steps that are no sleep of the whole process.
     while not heard.wait(0.02):
-        clock.now += LATE_LOOK / 4
+        clock.seconds += LATE_LOOK / 4
     dog.stop()
     assert "test_the_thread_looks_by_itself" in said[0]
 
@@ -69,11 +57,11 @@ def test_a_process_that_slept_as_a_whole_is_not_taken_for_a_hang(
 ) -> None:
     looks = threading.Semaphore(0)
 
-    class Asleep(Hands):
+    class Asleep(SetClock):
         def monotonic(self) -> float:
-            self.now += 10 * HUNG_AFTER  # every look comes late
+            self.seconds += 10 * HUNG_AFTER  # every look comes late
             looks.release()
-            return self.now
+            return self.seconds
 
     monkeypatch.setattr(watchdog, "LOOK", 0.001)
     dog = LoopWatchdog("store", Asleep(), said.append)
