@@ -8,17 +8,14 @@ Owns: the writer's process, what it promised, and the comparison with what is th
 
 import argparse
 import asyncio
-import itertools
-import os
 import random
-import signal
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
 from mta.store.stopped import open_stopped
 from tests.crash.store_writer import HELD, MAILBOXES, content_of, head_of
+from tests.crash.victim import WritingProcess
 from tests.harness.powercut import PowerCut, power_cut_disk
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -89,34 +86,15 @@ def number_in(octets: bytes, mailbox: int) -> int:
     return int(octets[start : start + 16])
 
 
-class Victim:
+class Victim(WritingProcess):
     """A writer process that says its promises to ``promises``."""
 
     def __init__(self, directory: Path, promises: Promises, first: int, sync: str = "synced") -> None:
         self._promises = promises
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.crash.store_writer", str(directory), str(first), sync],
-            cwd=ROOT,
-            env={**os.environ, "PYTHONPATH": str(ROOT)},
-            stdout=subprocess.PIPE,
-        )
-        assert self._process.stdout is not None
-        self._output = self._process.stdout
-        assert self._output.readline() == b"ready\n"
+        super().__init__("store_writer", directory, first, sync)
 
-    def read(self, count: int | None, until: bytes = b"") -> None:
-        """Takes in so many lines, or up to one that begins with ``until``; None: all up to the end."""
-        for line in itertools.islice(self._output, count):
-            if line.endswith(b"\n"):
-                self._promises.hear(line)
-                if until and line.startswith(until):
-                    return
-
-    def kill(self) -> None:
-        self._process.send_signal(signal.SIGKILL)
-        self.read(None)
-        self._output.close()
-        self._process.wait()
+    def hear(self, line: bytes) -> None:
+        self._promises.hear(line)
 
 
 def kill_once(directory: Path, promises: Promises, life: int, chance: random.Random) -> list[str]:

@@ -1,10 +1,7 @@
 """The directory after kill -9 and power cuts: what was told as done is there, all else is whole or absent, and readers
 in other processes go on."""
 
-import itertools
-import os
 import random
-import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -15,6 +12,7 @@ from mta.directory import tables
 from mta.directory.reader import DirectoryReader
 from mta.directory.writer import DirectoryWriter
 from tests.crash.directory_writer import addresses
+from tests.crash.victim import WritingProcess
 from tests.harness.directory import SMALL, make_directory
 from tests.harness.powercut import PowerCut, needs_power_cut, power_cut_disk
 
@@ -24,33 +22,16 @@ CUTS = 3
 STEADY = "steady@minasi.example"
 
 
-class Victim:
+class Victim(WritingProcess):
     """A writing process and what it said so far."""
 
     def __init__(self, directory: Path, first: int, durability: str = "synced") -> None:
         self.said: dict[str, set[int]] = {word: set() for word in ("adding", "added", "removing", "removed")}
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.crash.directory_writer", str(directory), str(first), durability],
-            cwd=ROOT,
-            env={**os.environ, "PYTHONPATH": str(ROOT)},
-            stdout=subprocess.PIPE,
-        )
-        assert self._process.stdout is not None
-        self._output = self._process.stdout
-        assert self._output.readline() == b"ready\n"
+        super().__init__("directory_writer", directory, first, durability)
 
-    def read_lines(self, count: int | None) -> None:
-        """Takes in so many lines; None: all up to the end."""
-        for line in itertools.islice(self._output, count):
-            if line.endswith(b"\n"):
-                word, number = line.decode().split()
-                self.said[word].add(int(number))
-
-    def kill(self) -> None:
-        self._process.send_signal(signal.SIGKILL)
-        self.read_lines(None)
-        self._output.close()
-        self._process.wait()
+    def hear(self, line: bytes) -> None:
+        word, number = line.decode().split()
+        self.said[word].add(int(number))
 
 
 class Account:
@@ -142,7 +123,7 @@ def test_no_change_is_lost_or_halved_by_kill_9_and_readers_go_on(tmp_path: Path)
     account = Account()
     for kill in range(KILLS):
         victim = Victim(directory, first=1 + kill * 1_000_000)
-        victim.read_lines(chance.randrange(1, 300))
+        victim.read(chance.randrange(1, 300))
         victim.kill()
         account.add(victim)
         assert account.broken(directory) == set()
@@ -176,7 +157,7 @@ def cut_power(disk: PowerCut, durability: str, lines: int) -> tuple[Account, set
     """Cuts the power after so many lines, brings it back, and tells what was promised and what of it was broken."""
     directory = tables.directory_path(disk.path)
     victim = Victim(directory, 1, durability)
-    victim.read_lines(lines)
+    victim.read(lines)
     disk.cut()
     victim.kill()
     disk.remount()

@@ -1,11 +1,8 @@
 """A spool that is killed or loses power keeps every message it said it had, and its books balance afterwards."""
 
-import itertools
 import os
 import random
-import signal
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -17,6 +14,7 @@ from mta.spool.disk import DiskSpool
 from mta.spool.protocol import SpoolFailed, SpoolFull
 from mta.spool.stopped import open_stopped
 from tests.crash.spool_writer import content_of
+from tests.crash.victim import WritingProcess
 from tests.harness.powercut import PowerCut, needs_power_cut, power_cut_disk
 from tests.harness.spooling import (
     SMALL,
@@ -35,34 +33,17 @@ KILLS = 15
 CUTS = 3
 
 
-class Victim:
+class Victim(WritingProcess):
     """A writer process and what it said so far."""
 
     def __init__(self, directory: Path, first: int, durability: str = "commit") -> None:
         self.accepted: set[int] = set()
         self.finished: set[int] = set()
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.crash.spool_writer", str(directory), durability, str(first)],
-            cwd=ROOT,
-            env={**os.environ, "PYTHONPATH": str(ROOT)},
-            stdout=subprocess.PIPE,
-        )
-        assert self._process.stdout is not None
-        self._output = self._process.stdout
-        assert self._output.readline() == b"ready\n"
+        super().__init__("spool_writer", directory, durability, first)
 
-    def read_lines(self, count: int | None) -> None:
-        """Takes in so many lines; None: all up to the end."""
-        for line in itertools.islice(self._output, count):
-            if line.endswith(b"\n"):
-                word, spool_id = line.split()
-                (self.accepted if word == b"accepted" else self.finished).add(int(spool_id))
-
-    def kill(self) -> None:
-        self._process.send_signal(signal.SIGKILL)
-        self.read_lines(None)
-        self._output.close()
-        self._process.wait()
+    def hear(self, line: bytes) -> None:
+        word, spool_id = line.split()
+        (self.accepted if word == b"accepted" else self.finished).add(int(spool_id))
 
 
 def missing_after(directory: Path, accepted: set[int], finished: set[int]) -> set[int]:
@@ -83,7 +64,7 @@ def test_nothing_acknowledged_is_lost_by_kill_9(tmp_path: Path) -> None:
     finished: set[int] = set()
     for kill in range(KILLS):
         victim = Victim(tmp_path, first=1 + kill * 1_000_000)
-        victim.read_lines(chance.randrange(1, 1500))
+        victim.read(chance.randrange(1, 1500))
         victim.kill()
         accepted |= victim.accepted
         finished |= victim.finished
@@ -96,7 +77,7 @@ def cut_power(disk: PowerCut, durability: str, lines: int) -> tuple[set[int], se
     """Cuts the power after so many lines, brings it back, and tells what was promised and what is missing."""
     directory = disk.path / "spool"
     victim = Victim(directory, 1, durability)
-    victim.read_lines(lines)
+    victim.read(lines)
     disk.cut()
     victim.kill()
     disk.remount()
