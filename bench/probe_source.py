@@ -12,7 +12,7 @@ import array
 import asyncio
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from typing import cast
 
 import uvloop
@@ -58,6 +58,12 @@ class Load:
         if self._accepted == self.count and not self.done.done():
             self.began.append(time.process_time_ns() - self._cpu_at_start)
             self.done.set_result(None)
+
+    async def write(self, file: str) -> None:
+        """All moments, when all is done. Raises ConnectionError with the reason when something refused it."""
+        await self.done
+        with open(file, "wb") as out:
+            self.began.tofile(out)
 
     def fail(self, reason: str) -> None:
         if not self.done.done():
@@ -172,18 +178,21 @@ async def run(port: int, count: int, sessions: int, size: int, kept: bool, file:
     load = Load(port, count, size, kept)
     for _ in range(min(sessions, count)):
         _connect(load)
-    await load.done
-    with open(file, "wb") as out:
-        load.began.tofile(out)
+    await load.write(file)
+
+
+def play(name: str, load: Coroutine[None, None, None]) -> None:
+    """Runs a source to its end; a refusal is one line and status 1."""
+    try:
+        uvloop.run(load)
+    except ConnectionError as error:
+        print(f"{name}: {error}", file=sys.stderr)
+        raise SystemExit(1) from None
 
 
 def main() -> None:
     port, count, sessions, size, policy, file = sys.argv[1:]
-    try:
-        uvloop.run(run(int(port), int(count), int(sessions), int(size), policy == "kept", file))
-    except ConnectionError as error:
-        print(f"probe source: {error}", file=sys.stderr)
-        raise SystemExit(1) from None
+    play("probe source", run(int(port), int(count), int(sessions), int(size), policy == "kept", file))
 
 
 if __name__ == "__main__":

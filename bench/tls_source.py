@@ -11,9 +11,7 @@ import ssl
 import sys
 import time
 
-import uvloop
-
-from bench.probe_source import Load
+from bench.probe_source import Load, play
 
 _ENVELOPE = b"MAIL FROM:<a@src.test>\r\nRCPT TO:<b@dst.test>\r\nDATA\r\n"
 
@@ -123,18 +121,12 @@ async def run(port: int, count: int, sessions: int, size: int, certificate: str,
     if not load.done.done():  # else it failed already
         for session in opened:
             session.begin()
-    await load.done
-    with open(file, "wb") as out:
-        load.began.tofile(out)
+    await load.write(file)
 
 
 def main() -> None:
     port, count, sessions, size, certificate, file = sys.argv[1:]
-    try:
-        uvloop.run(run(int(port), int(count), int(sessions), int(size), certificate, file))
-    except ConnectionError as error:
-        print(f"tls source: {error}", file=sys.stderr)
-        raise SystemExit(1) from None
+    play("tls source", run(int(port), int(count), int(sessions), int(size), certificate, file))
 
 
 if __name__ == "__main__":
