@@ -12,7 +12,8 @@ from functools import partial
 from ipaddress import IPv4Network, IPv6Network
 
 from mta.net.handshake import taken_from
-from mta.net.server import ServerConnection, peer_of
+from mta.net.server import ServerConnection
+from mta.net.shell import peer_of
 from mta.policy.proxy import V2_LIMIT, Malformed, Proxied, read_header
 from mta.policy.relay import within
 

@@ -1,17 +1,17 @@
 """The shell of an incoming connection, SMTP, LMTP or POP3: feeds the session, writes once per read, keeps the deadline.
 
-Owns: the transport, reading paused or not, when TLS begins, the deadline of the phase. Never does: parse, decide or
-store; the session parses, the handler decides (``mta.services.receiving``). Loop thread only.
+Owns: when reading is paused and TLS begins, and the deadline of the phase. Never does: parse, decide or store; the
+session parses, the handler decides (``mta.services``). What all incoming connections do alike is in ``mta.net.shell``.
+Loop thread only.
 """
 
 import asyncio
 import math
-import socket
 from collections.abc import Callable
 from typing import NamedTuple, cast
 
 from mta.net.deadlines import Wheel
-from mta.net.handshake import Secured, accepted, taken_from
+from mta.net.shell import LINGER, Shell, peer_of
 from mta.net.tls import Tls, TlsFacts, facts
 from mta_ext.deciding import DecidingSession
 
@@ -19,9 +19,6 @@ from mta_ext.deciding import DecidingSession
 INPUT_HIGH = 65_536
 #: Octets of replies that a client may leave unread before its commands wait (see also the session's own limit).
 OUTPUT_HIGH = 32_768
-#: Seconds that a connection may take to close after our last word. Meanwhile what still comes is thrown away: a socket
-#: closed over unread input is reset, and the last word lost with it.
-LINGER = 5.0
 #: Parts of a long output (64 KiB each) that one connection may write before others have their turn.
 ROUNDS = 16
 #: Octets that wait to be flushed, before anybody looked.
@@ -39,19 +36,12 @@ class Deadlines(NamedTuple):
     login: float = 0.0
 
 
-def peer_of(transport: asyncio.BaseTransport) -> tuple[str, int]:
-    """Address and port of the other end; "unix" on a unix socket."""
-    peer = transport.get_extra_info("peername")
-    return (peer[0], peer[1]) if isinstance(peer, tuple) else ("unix", 0)
-
-
-class ServerConnection(asyncio.Protocol):
+class ServerConnection(Shell):
     """One connection. ``opened(connection, peer)`` makes the session, or gives a last word for who is not let in.
 
-    ``leaving``: our last word is said. Reading stops for one of three reasons, and goes on when none is left: the
-    client does not read (``_full``), the spool is behind (``_stalled``), or a decision is pending on much input.
-    ``tls``: what TLS is made with, when the session asks for it or, implicit, before its first word. ``peer``: the
-    client, where it is another than the socket's other end (behind a proxy).
+    Reading stops for one of three reasons, and goes on when none is left: the client does not read (``_full``), the
+    spool is behind (``_stalled``), or a decision is pending on much input. ``peer``: the client, where it is another
+    than the socket's other end (behind a proxy).
     ``on_mistakes(before, now)``: told of a read's refusals; gives the seconds by which its replies are to be late.
     """
 
@@ -62,8 +52,6 @@ class ServerConnection(asyncio.Protocol):
         "_end_due",
         "_ended",
         "_full",
-        "_handshake",
-        "_held",
         "_login_due",
         "_mired",
         "_mistakes",
@@ -72,16 +60,10 @@ class ServerConnection(asyncio.Protocol):
         "_progress",
         "_seen",
         "_stalled",
-        "_tls",
-        "_wheel",
         "_withheld",
-        "bucket",
-        "gone",
-        "leaving",
         "on_mistakes",
         "session",
         "tls",
-        "transport",
     )
 
     def __init__(
@@ -93,17 +75,14 @@ class ServerConnection(asyncio.Protocol):
         tls: Tls | None = None,
         peer: tuple[str, int] | None = None,
     ) -> None:
+        super().__init__(wheel, tls)
         self._peer = peer
         self._opened = opened
         self._closed = closed
-        self._wheel = wheel
         self._deadlines = deadlines
-        self._tls = tls
-        self._handshake: asyncio.Task[None] | None = None
         self._due = 0.0
         self._progress = 0
         self._seen = 0
-        self._held = False
         self._full = False
         self._stalled = False
         self._ended = False
@@ -112,9 +91,6 @@ class ServerConnection(asyncio.Protocol):
         self._mistakes = 0
         self._end_due = math.inf
         self.on_mistakes: Callable[[int, int], float] | None = None
-        self.bucket = 0
-        self.gone = False
-        self.leaving = False
         #: What the handshake came to; None in the clear.
         self.tls: TlsFacts | None = None
 
@@ -123,12 +99,8 @@ class ServerConnection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.Transport, transport)  # uvloop's is none by inheritance
         session = self._opened(self, self._peer or peer_of(self.transport))
-        implicit = self._tls is not None and self._tls.implicit
         if isinstance(session, bytes):
-            self.gone = True
-            if not implicit:
-                self.transport.write(session)
-            self.transport.close()
+            self._turn_away(session)
             return
         self.session = session
         self.transport.set_write_buffer_limits(high=OUTPUT_HIGH)
@@ -137,8 +109,8 @@ class ServerConnection(asyncio.Protocol):
         self._due = now + deadlines.command
         self._login_due = now + (deadlines.login or math.inf)
         self._wheel.watch(self, now + min(deadlines.command / 8, deadlines.login or math.inf))
-        if implicit:
-            self._handshake = asyncio.get_running_loop().create_task(self._shake_hands(taken_from(self.transport)))
+        if self._implicit:
+            self._secure(first=True)
             return
         if not self._withheld:
             session.greet()
@@ -202,15 +174,6 @@ class ServerConnection(asyncio.Protocol):
             self._leave(linger=False)
             return
         self._hold(held=self._full or self._stalled or session.buffered > INPUT_HIGH)
-
-    def _hold(self, *, held: bool) -> None:
-        """Reads from the client, or does not."""
-        if held != self._held:
-            self._held = held
-            if held:
-                self.transport.pause_reading()
-            else:
-                self.transport.resume_reading()
 
     def _mire(self, on_mistakes: Callable[[int, int], float]) -> bool:
         """The client has made mistakes: nothing is said to it or read from it for a while. False: it need not wait."""
@@ -276,12 +239,10 @@ class ServerConnection(asyncio.Protocol):
         self.pump()
 
     def shut(self, reply: bytes) -> None:
-        """Says a last word and closes. Who is in a handshake hears none."""
+        """Says a last word and closes."""
         if self.gone or self.leaving:
             return
-        if self._handshake is not None:
-            self.leaving = True
-            asyncio.get_running_loop().call_soon(self._handshake.cancel)  # by then its first step is made
+        if self._cut_handshake():
             return
         idle = self.session.idle
         self.session.shut(reply)
@@ -289,42 +250,18 @@ class ServerConnection(asyncio.Protocol):
 
     # TLS.
 
-    def _secure(self) -> None:
-        """STLS. What comes from now on is the handshake, and not for the session."""
-        if not self._held:
-            self.transport.pause_reading()
-        self._held = False
-        self._handshake = asyncio.get_running_loop().create_task(self._shake_hands(None))
+    def _patience(self) -> float:
+        return self._deadlines.command
 
-    async def _shake_hands(self, taken: socket.socket | None) -> None:
-        """The one Task of a connection, for as long as its handshake takes; ``taken``: of a listener with implicit TLS.
-        The loop tells nobody of an end in the middle of it, so that is told from here."""
-        assert self._tls is not None
-        secured = None
-        try:
-            timeout = min(self._tls.handshake, self._deadlines.command)
-            secured = await accepted(self.transport, taken, self._tls, timeout)
-        except OSError:  # of TLS too: a client that cannot is a client that goes
-            pass
-        finally:
-            self._handshake = None
-            if secured is None or self.leaving:
-                (self.transport if secured is None else secured.transport).abort()
-                self.connection_lost(None)
-        if secured is not None and not self.gone:
-            self._begin(secured)
-
-    def _begin(self, secured: Secured) -> None:
-        """Under TLS: the session forgets what it heard in the clear, or says its first word."""
-        self.transport = secured.transport
+    def _secured(self, early: bytes) -> None:
+        """The session forgets what it heard in the clear, or says its first word."""
         self.tls = facts(self.transport)
         self.transport.set_write_buffer_limits(high=OUTPUT_HIGH)
-        self.transport.set_protocol(self)
         if self.session.wants_tls:
             self.session.tls_started()
         elif not self._withheld:
             self.session.greet()
-        self.session.feed(secured.early)
+        self.session.feed(early)
         self.pump()
 
     # The end.
@@ -336,17 +273,8 @@ class ServerConnection(asyncio.Protocol):
         self._leave(linger=linger)
 
     def _leave(self, *, linger: bool) -> None:
-        """The last word is said. The transport flushes it; a peer that never reads, or never closes, is cut off."""
-        self.leaving = True
         self._seen = UNKNOWN
-        self._wheel.watch(self, asyncio.get_running_loop().time() + LINGER)
-        if not linger or self._ended or not self.transport.can_write_eof():
-            self.transport.close()
-            return
-        self.transport.write_eof()
-        if self._held:
-            self._held = False
-            self.transport.resume_reading()
+        super()._leave(linger=linger and not self._ended)
 
     def _flushes(self) -> bool:
         """After the last word: a slow client still takes what was said before it, a message perhaps."""

@@ -9,7 +9,8 @@ from mta.ldap import messages
 from mta.ldap.book import Book
 from mta.ldap.session import LdapSession, Login
 from mta.net.deadlines import Wheel
-from mta.net.ldap import INPUT_HIGH, LINGER, LdapConnection, Shared, Turns
+from mta.net.ldap import INPUT_HIGH, LdapConnection, Shared, Turns
+from mta.net.shell import LINGER
 from tests.harness.clocks import SetClock
 from tests.harness.ldap_wire import SETTINGS, Folk, Reply, bind, folk, replies, request, search
 from tests.harness.transports import FakeTransport

@@ -244,8 +244,8 @@ async def test_reading_has_stopped_before_the_handshake_of_ldap_begins(pair: Cer
     assert transport.reading
     connection.data_received(extended(1, messages.START_TLS))
     assert not transport.reading
-    assert connection._shaking is not None
-    connection._shaking.cancel()
+    assert connection._handshake is not None
+    connection._handshake.cancel()
 
 
 @pytest.mark.parametrize("behind", [b"", ROOT])
@@ -264,5 +264,5 @@ async def test_start_tls_behind_a_login_waits_for_it_and_what_is_behind_that_end
         assert b"namingContexts" not in transport.said
     else:
         assert not transport.reading
-        assert connection._shaking is not None
-        connection._shaking.cancel()
+        assert connection._handshake is not None
+        connection._handshake.cancel()

@@ -3,7 +3,8 @@
 import asyncio
 import gc
 
-from mta.net.server import INPUT_HIGH, LINGER, Deadlines, ServerConnection
+from mta.net.server import INPUT_HIGH, Deadlines, ServerConnection
+from mta.net.shell import LINGER
 from mta.services.receiving import ReceptionSession
 from mta_ext.smtp_server import SmtpServerSession
 from tests.harness.in_process import CONTENT, ENVELOPE, HELLO, InProcess, turns

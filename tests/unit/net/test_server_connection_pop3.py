@@ -3,7 +3,8 @@
 import asyncio
 
 from mta.net.deadlines import Wheel
-from mta.net.server import LINGER, ROUNDS, Deadlines, ServerConnection
+from mta.net.server import ROUNDS, Deadlines, ServerConnection
+from mta.net.shell import LINGER
 from mta_ext.pop3_server import Pop3ServerSession
 from tests.harness.in_process import turns
 from tests.harness.pop3_handler import Pop3Handler
