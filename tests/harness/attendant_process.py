@@ -6,14 +6,13 @@ Directory and store, where the settings need them, are services that do what a t
 import http.client
 import json
 import os
-import re
 import signal
 import socket
 import subprocess
 import sys
-import threading
 from pathlib import Path
-from queue import Empty, Queue
+
+from tests.harness.said import Said
 
 ROOT = Path(__file__).parents[2]
 FAKE_WORKER = Path(__file__).with_name("fake_worker.py")
@@ -58,7 +57,6 @@ class AttendantProcess:
         self.config = directory / "mta.toml"
         self.data = directory / "data"
         self.write_config(workers, settings)
-        self._lines: Queue[str | None] = Queue()
         self.seen: list[str] = []
         self._process = subprocess.Popen(
             [sys.executable, "-c", _SERVE, str(self.config), str(FAKE_WORKER), DEMANDING, before],
@@ -68,8 +66,7 @@ class AttendantProcess:
             stderr=subprocess.PIPE,
             text=True,
         )
-        self._reader = threading.Thread(target=self._collect)
-        self._reader.start()
+        self._said = Said(self._process, self.seen)
 
     def write_config(self, workers: int = 2, settings: str = "", hostname: str = "hermes.example") -> None:
         head = f'hostname = "{hostname}"\ndata_dir = "{self.data}"\nworkers = {workers}\ndrain_timeout = "3s"\n'
@@ -81,24 +78,9 @@ class AttendantProcess:
     def pid(self) -> int:
         return self._process.pid
 
-    def _collect(self) -> None:
-        assert self._process.stderr is not None
-        for line in self._process.stderr:
-            self._lines.put(line.rstrip("\n"))
-        self._lines.put(None)
-
     def await_line(self, pattern: str) -> str:
         """The next line of stderr that matches."""
-        while True:
-            try:
-                line = self._lines.get(timeout=PATIENCE)
-            except Empty:
-                raise AssertionError(f"no line {pattern!r} in time; seen: {self.seen}") from None
-            if line is None:
-                raise AssertionError(f"ended without a line {pattern!r}; seen: {self.seen}")
-            self.seen.append(line)
-            if re.search(pattern, line):
-                return line
+        return self._said.await_line(pattern)
 
     def signal(self, number: int) -> None:
         self._process.send_signal(number)
@@ -110,9 +92,7 @@ class AttendantProcess:
         if self._process.poll() is None:
             self._process.send_signal(signal.SIGKILL)
         self._process.wait(PATIENCE)
-        self._reader.join(PATIENCE)
-        assert self._process.stderr is not None
-        self._process.stderr.close()
+        self._said.end()
 
     def request(self, method: str, path: str, body: object = None) -> tuple[int, bytes]:
         connection = UnixHttp(self.data / "admin.sock")

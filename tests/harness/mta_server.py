@@ -7,14 +7,12 @@ story: ``stop`` drains it, wants exit code 0 and a ledger that balances. Waiting
 import json
 import os
 import poplib
-import re
 import smtplib
 import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from queue import Empty, Queue
 from signal import SIGKILL, SIGTERM
 from typing import Any, TypeVar
 
@@ -23,6 +21,7 @@ from click.testing import CliRunner
 from mta.cli import root
 from mta.clock import SystemClock
 from tests.harness.attendant_process import ROOT, UnixHttp
+from tests.harness.said import Said
 
 Row = dict[str, Any]
 T = TypeVar("T")
@@ -94,7 +93,7 @@ class MtaServer:
         self.configure(**settings)
         self._process: subprocess.Popen[str] | None = None
         self._told_to_stop = False
-        self._lines: Queue[str | None] = Queue()
+        self._said: Said | None = None
         self.stderr: list[str] = []
         self._read = 0
         self._events: list[Row] = []
@@ -126,7 +125,6 @@ class MtaServer:
 
     def begin(self) -> None:
         """Starts the process and waits for nothing."""
-        self._lines = Queue()
         self._told_to_stop = False
         self._process = subprocess.Popen(
             [sys.executable, "-m", "mta", "--config", str(self.config), "run"],
@@ -136,18 +134,10 @@ class MtaServer:
             stderr=subprocess.PIPE,
             text=True,
         )
-        self._reader = threading.Thread(target=self._collect, args=(self._process, self._lines))
-        self._reader.start()
+        self._said = Said(self._process, self.stderr)
 
     def _environment(self) -> dict[str, str]:
         return {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "default"}
-
-    def _collect(self, process: "subprocess.Popen[str]", lines: "Queue[str | None]") -> None:
-        assert process.stderr is not None
-        with process.stderr as stderr:
-            for line in stderr:
-                lines.put(line.rstrip("\n"))
-        lines.put(None)
 
     @property
     def running(self) -> bool:
@@ -160,16 +150,8 @@ class MtaServer:
 
     def await_line(self, pattern: str) -> str:
         """The next line of stderr that matches."""
-        while True:
-            try:
-                line = self._lines.get(timeout=PATIENCE)
-            except Empty:
-                raise AssertionError(f"no line {pattern!r} in time; stderr: {self.stderr}") from None
-            if line is None:
-                raise AssertionError(f"ended without a line {pattern!r}; stderr: {self.stderr}")
-            self.stderr.append(line)
-            if re.search(pattern, line):
-                return line
+        assert self._said is not None
+        return self._said.await_line(pattern)
 
     def signal(self, number: int) -> None:
         assert self._process is not None
@@ -179,11 +161,9 @@ class MtaServer:
     def wait(self) -> int:
         """Its exit code, when it has ended by itself."""
         assert self._process is not None
+        assert self._said is not None
         code = self._process.wait(PATIENCE)
-        self._reader.join(PATIENCE)
-        while not self._lines.empty():
-            line = self._lines.get_nowait()
-            self.stderr += [] if line is None else [line]
+        self._said.end()
         return code
 
     def stop(self) -> None:
@@ -377,7 +357,7 @@ class MtaServer:
         return self.wait_for_events(1, kind, patience=patience, **fields)[0]
 
     def _peek(self) -> list[str]:
-        return [*self.stderr, *(line for line in list(self._lines.queue) if line is not None)]
+        return self._said.all_so_far() if self._said is not None else []
 
     # Speaking to it.
 
