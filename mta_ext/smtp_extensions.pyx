@@ -81,7 +81,7 @@ cdef class Offers:
         return mask
 
     cdef list allowed_mechanisms(self, bint secure):
-        """In the clear none: whoever sits between may guess a password from SCRAM's exchange at leisure, and send in the
+        """In the clear none: who sits between may guess a password from SCRAM's exchange at leisure, and send in the
         session of who has logged in (RFC 8314 §3). Where it is allowed all the same: no channel binding without TLS."""
         return [name for name in self.mechanisms if secure or self.plaintext_login and not name.endswith("-PLUS")]
 

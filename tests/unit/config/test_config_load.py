@@ -123,6 +123,18 @@ def test_without_any_file_it_is_a_relay_on_loopback(tmp_path):
     assert (made.delivery.give_up_after, made.delivery.warn_after) == (432000, 14400)
 
 
+@pytest.mark.parametrize("protocol", ["smtp", "submission", "lmtp", "pop3", "ldap"])
+def test_tls_is_offered_where_a_certificate_is_set(protocol):
+    """A certificate that nobody is shown would leave an operator in the belief that there is TLS."""
+    listener = f'[[listener]]\nprotocol = "{protocol}"\ncertificate = "cert.pem"\n'
+    (made,) = config.parse(listener).listener
+    assert made.tls == "starttls"
+    (made,) = config.parse(f'{listener}tls = "implicit"\n').listener
+    assert made.tls == "implicit"
+    (made, other) = config.parse('[[listener]]\n[[listener]]\ntls="none"\naddress="[::1]:25"\ncertificate="x"').listener
+    assert (made.tls, other.tls) == ("none", "none")
+
+
 def test_every_key_of_the_contract_is_understood():
     made = config.parse(EVERYTHING, source="mta.toml")
     assert made.route == (config.Route(domain="*.test", to="smtp://127.0.0.1:2600"),)
