@@ -50,6 +50,7 @@ HookModule = Annotated[str, _read(units.hook_module)]
 Options = Annotated[dict[str, Any], _read(units.options)]
 Mailbox = Annotated[str, _read(units.mailbox)]
 Separator = Annotated[str, _read(units.separator)]
+AddressTemplate = Annotated[str, _read(units.address_template)]
 ObjectName = Annotated[str, _read(units.object_name)]
 
 
@@ -154,7 +155,7 @@ class Directory(Section, frozen=True):
     """``address_template``: the address of a new person for whom none is given: ``%g`` given name, ``%s`` surname,
     ``%i`` first letter of the given name, ``%d`` the first local domain; a number is added when it is taken."""
 
-    address_template: Text = "%g.%s@%d"
+    address_template: AddressTemplate = "%g.%s@%d"
 
 
 class Store(Section, frozen=True):

@@ -209,6 +209,9 @@ def test_a_table_where_a_value_belongs_and_the_other_way_round():
         ('[local]\npostmaster = "nobody"', 'local.postmaster: "nobody" is not a mailbox'),
         ('[local]\nsubaddress = "@"', 'local.subaddress: "@" is not a separator'),
         ('[[listener]]\ntls = "starttls"', "listener[0].certificate: is missing"),
+        ('[directory]\naddress_template = "%g.%q@%d"', 'directory.address_template: "%g.%q@%d" is not a template'),
+        ('[directory]\naddress_template = "%g%"', 'directory.address_template: "%g%" is not a template'),
+        ('[directory]\naddress_template = ""', 'directory.address_template: "" is not a template'),
         ("[delivery]\nretry_after = []", "delivery.retry_after: needs at least one"),
         ('[admin]\naddress = "0.0.0.0:80"', "admin.token_file: is missing"),
         ("listener = []", "listener: needs at least one listener"),
@@ -297,6 +300,7 @@ def test_a_wrong_variable_is_named_as_the_place():
 
 def test_modes_that_keep_nothing_warn():
     said = "\n".join(config.warnings(config.parse(EVERYTHING)))
+    assert 'listener[0].certificate is of no use: tls is "none"' in said
     assert "dangerously-null" in said
     assert "dangerously-buffered" in said
     assert not any("spool" in line for line in config.warnings(config.parse("")))
