@@ -309,6 +309,11 @@ class Outcomes:
         """The header section of the content."""
         return self._bounces.head(message, entry)
 
+    def bounced(self, recipients: int, reports: int) -> None:
+        """An operator had recipients fail, with so many DSNs; ``queue/admin.py`` has written it down."""
+        self._counters.add(FAILED, recipients)
+        self._counters.add(REPORTS, reports)
+
     def _apply(self, change: Change) -> None:
         """What was generated becomes live at once: the due index shows it from here on, so that to wait for the commit
         would be to race with ``refill``. A crash before the commit undoes the failure too; at worst it is told twice.
