@@ -89,7 +89,7 @@ class MboxTarget:
         try:
             self._file = self._fresh.open("xb")
         except OSError as e:
-            raise CannotCreateError(f"{self._fresh}: {e.strerror}; name a file that can be made") from e
+            raise CannotCreateError(f"{path}: {e.strerror}; name a file that can be made") from e
 
     def begin(self, uid: int, arrival: int, sender: str) -> bool:
         self._start = self._file.tell()

@@ -321,7 +321,7 @@ def test_the_audit_says_what_is_wrong(shell: Shell) -> None:
         (["export", MARK], os.EX_USAGE, "give --maildir DIR or --mbox FILE"),
         (["export", MARK, "--maildir", "a", "--mbox", "b"], os.EX_USAGE, "give --maildir DIR or --mbox FILE"),
         (["export", "nobody@minasi.example", "--maildir", "m"], os.EX_DATAERR, "nobody"),
-        (["export", MARK, "--mbox", "nowhere/there"], os.EX_CANTCREAT, "name a file that can be made"),
+        (["export", MARK, "--mbox", "nowhere/there"], os.EX_CANTCREAT, "mta: nowhere/there: No such file or directory"),
         (["export", MARK, "--maildir", "mta.toml/m"], os.EX_CANTCREAT, "name a directory"),
         (["import", MARK, "--mbox", "nowhere"], os.EX_USAGE, "does not exist"),
         (["import", MARK, "--maildir", "data"], os.EX_DATAERR, "no Maildir"),
