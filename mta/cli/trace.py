@@ -62,7 +62,7 @@ def command(text: str, logs: tuple[Path, ...], as_json: bool) -> None:
     several times: the end of a way can lie anywhere. Exit 69 when there is nothing about it.
 
     \b
-    mta trace 06H0PNA5B4000
+    mta trace 6H0PWT5VM0000
     mta trace mark@minasi.example --log athena.jsonl --log hermes.jsonl --log arlington.jsonl
     mta trace '<1@athena.example>' --json | jq -r .type
     """
