@@ -59,6 +59,19 @@ def test_nothing_is_replaced_unless_that_is_said(tmp_path, capsys):
     assert (tmp_path / "key.pem").read_bytes() != before
 
 
+def test_a_key_is_not_written_beside_a_certificate_that_stays(tmp_path, capsys):
+    (tmp_path / "cert.pem").write_text("of an authority")
+    code, _, err = run(capsys, "tls", "self-signed", "--name", "mx.example", "--out", str(tmp_path))
+    assert (code, "cert.pem is there" in err) == (os.EX_CANTCREAT, True)
+    assert not (tmp_path / "key.pem").exists()
+
+
+def test_a_directory_that_cannot_be_made_is_73(tmp_path, capsys):
+    (tmp_path / "file").touch()
+    code, _, err = run(capsys, "tls", "self-signed", "--name", "mx.example", "--out", str(tmp_path / "file"))
+    assert (code, err.startswith(f"mta: {tmp_path / 'file'}: ")) == (os.EX_CANTCREAT, True)
+
+
 def test_a_name_that_no_certificate_can_have_is_refused(tmp_path, capsys):
     code, _, err = run(capsys, "tls", "self-signed", "--name", "b\u00fccher.example", "--out", str(tmp_path))
     assert (code, "--name" in err) == (os.EX_USAGE, True)
