@@ -107,6 +107,19 @@ def test_ldif_of_others_is_read():
     )
 
 
+def test_ldif_attributes_that_are_not_kept_may_be_of_any_size_and_anywhere():
+    picture = "AAAA" * ldif.VALUE_LIMIT
+    folded = "\n ".join(picture[at : at + 76] for at in range(0, len(picture), 76))
+    record = one(
+        "\ufeffversion: 1\n\n"
+        "# " + "a long remark\n " * ldif.VALUE_LIMIT + "\n"
+        f"dn: cn=a\nobjectClass: person\njpegPhoto:: {folded}\nphoto:: {picture}\n"
+        "userCertificate;binary:: " + "AAAA" * 20_000 + "\naudio:< file:///home/a/hello.au\n"
+        "mail: a@x.example\n"
+    )
+    assert (record.address, record.display_name) == ("a@x.example", "")
+
+
 def test_ldif_entries_that_are_nobody_are_passed_over():
     text = (
         b"dn: ou=people,dc=x\nobjectClass: organizationalUnit\nou: people\n\n\n\n"
@@ -149,6 +162,7 @@ def test_ldif_passwords(value, password, argon2):
         ("dn: x\nobjectClass: nisMailAlias\n", 1, "cn"),
         ("dn: x\ncn: " + "x" * (ldif.VALUE_LIMIT + 1) + "\n", 2, "octets"),
         ("dn: x\ncn: " + "x\n " * (ldif.VALUE_LIMIT * 2) + "\n", 2, "octets"),
+        ("dn: x\njpegPhoto " + "x" * (ldif.VALUE_LIMIT * 2) + "\n", 2, "octets"),
     ],
 )
 def test_what_is_no_ldif_is_told_with_its_line(text, line, said):
@@ -306,6 +320,11 @@ def test_an_id_that_was_used_is_refused(writer):
     put(writer, WHOLE)
     with pytest.raises(BadRecords, match="line 3: id 1 was used before"):
         put(writer, [Record("person", "n@x.example", line=3, id=1)], keep_ids=True)
+
+
+def test_an_id_that_cannot_be_is_refused(writer):
+    with pytest.raises(BadRecords, match="line 3: id 18446744073709551615 is greater"):
+        put(writer, [Record("person", "n@x.example", line=3, id=(1 << 64) - 1)], keep_ids=True)
 
 
 def test_people_without_an_address_get_one_each(writer):
