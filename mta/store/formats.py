@@ -114,20 +114,21 @@ def mbox_letters(lines: Iterable[bytes], limit: int) -> Iterator[Letter]:
     DataError for what is no mbox, or a message beyond the limit."""
     head: bytes | None = None
     parts: list[bytes] = []
-    octets = 0
+    octets = number = 0
     at_start, after_empty = True, True
     for line in lines:
         if at_start and after_empty and line.startswith(b"From "):
             if head is not None:
                 yield _mbox_letter(head, parts)
             head, parts, octets = line, [], 0
+            number += 1
         elif head is None:
             if line.strip():
                 raise DataError('not an mbox: its first line does not begin with "From "')
         else:
             octets += len(line)
             if octets > limit:
-                raise DataError(f"a message of the mbox is larger than {limit} octets (limits.message_size)")
+                raise DataError(f"message {number} of the mbox is larger than {limit} octets (limits.message_size)")
             parts.append(line[1:] if at_start and _QUOTED_FROM.match(line) else line)
         after_empty = at_start and line in (b"\n", b"\r\n")
         at_start = line.endswith(b"\n")

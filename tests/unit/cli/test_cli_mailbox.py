@@ -344,6 +344,24 @@ def test_mistakes_are_one_line_and_an_exit_code(
     assert not (shell.directory / "m").exists()
 
 
+@pytest.mark.parametrize("form", ["--maildir", "--mbox"])
+def test_an_import_that_breaks_off_tells_what_is_in(shell: Shell, form: str) -> None:
+    shell.fill(CONTENTS[0])
+    shell.configure('[limits]\nmessage_size = "1000"\n')
+    cur = shell.directory / "large/cur"
+    cur.mkdir(parents=True)
+    messages = [b"Subject: one\n", b"Subject: two\n", b"x" * 1001, b"Subject: four\n"]
+    for number, message in enumerate(messages, 1):
+        (cur / f"{number}.x").write_bytes(message)
+    box = shell.directory / "large/mbox"
+    box.write_bytes(b"".join(b"From a\n" + message + b"\n\n" for message in messages))
+    code, out, err = shell.run("import", MARK, form, str(box if form == "--mbox" else cur.parent))
+    assert code == os.EX_DATAERR
+    assert ("message 3 of the mbox" if form == "--mbox" else "3.x") in err
+    assert out.startswith(b"import: 2 messages from ")
+    assert [row["subject"] for row in shell.rows("list", MARK)][1:] == ["one", "two"]
+
+
 def test_without_a_store_and_with_a_server_that_does_not_answer(shell: Shell) -> None:
     code, _, err = shell.run("usage")
     assert code == os.EX_UNAVAILABLE
