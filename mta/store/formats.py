@@ -15,6 +15,7 @@ from email.errors import HeaderParseError
 from email.header import decode_header, make_header
 from typing import NamedTuple
 
+from mta.clock import LAST_MOMENT
 from mta.errors import DataError
 from mta.model.spoolid import format_id, parse_id
 
@@ -85,7 +86,7 @@ def maildir_letter(name: str, octets: bytes) -> Letter:
 
 def mbox_head(uid: int, arrival: int, sender: str) -> bytes:
     """The separator line and the field with the unique-id."""
-    date = datetime.fromtimestamp(arrival / 1000, UTC).strftime("%a %b %e %H:%M:%S %Y")
+    date = datetime.fromtimestamp(min(arrival / 1000, LAST_MOMENT), UTC).strftime("%a %b %e %H:%M:%S %Y")
     who = re.sub(r"[^!-~]", "?", sender) or "MAILER-DAEMON"
     return f"From {who} {date}\nX-UIDL: {format_id(uid)}\n".encode()
 

@@ -14,6 +14,7 @@ import pytest
 
 from mta.cli import letters, main
 from mta.cli import mailbox as mailbox_command
+from mta.cli.render import local_time
 from mta.directory.protocol import Person
 from mta.directory.reader import DirectoryReader
 from mta.model.spoolid import format_id
@@ -360,6 +361,19 @@ def test_an_import_that_breaks_off_tells_what_is_in(shell: Shell, form: str) -> 
     assert ("message 3 of the mbox" if form == "--mbox" else "3.x") in err
     assert out.startswith(b"import: 2 messages from ")
     assert [row["subject"] for row in shell.rows("list", MARK)][1:] == ["one", "two"]
+
+
+def test_a_time_beyond_all_calendars_is_shown_as_the_last_one(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(shell.directory)
+    shell.fill(CONTENTS[0])
+    cur = shell.directory / "box/cur"
+    cur.mkdir(parents=True)
+    (cur / "999999999999.M1P1.x:2,").write_bytes(b"Subject: far\n\n")
+    assert shell.run("import", MARK, "--maildir", "box")[0] == 0
+    code, out, _ = shell.run("list", MARK)
+    assert (code, b"9999-12-" in out) == (0, True)
+    assert shell.run("export", MARK, "--mbox", "far.mbox")[0] == 0
+    assert local_time(1e15, "%Y") == "9999"
 
 
 def test_without_a_store_and_with_a_server_that_does_not_answer(shell: Shell) -> None:

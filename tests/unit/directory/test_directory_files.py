@@ -297,6 +297,7 @@ def test_all_that_is_wrong_is_told_and_nothing_goes_in(writer):
         Record("person", "d@x.example", line=12, argon2="$2b$x"),
         Record("person", "e@x.example", line=13, password="plain"),
         Record("person", "f@x.example", line=14, created=-1),
+        Record("person", "g@x.example", line=14, created=1_795_797_126_505_000),  # microseconds, say
         Record("person", "", line=15),
         Record("alias", "i2@x.example", line=16),
         Record("list", "new@x.example", line=17),
@@ -304,7 +305,7 @@ def test_all_that_is_wrong_is_told_and_nothing_goes_in(writer):
     with pytest.raises(BadRecords) as refused:
         put(writer, bad)
     assert [finding.partition(":")[0] for finding in refused.value.findings] == [
-        f"line {line}" for line in (5, 9, 11, 12, 13, 14, 15, 16, 17)
+        f"line {line}" for line in (5, 9, 11, 12, 13, 14, 14, 15, 16, 17)
     ]
     assert list(everything(writer.reading, secrets=True)) == before
 
