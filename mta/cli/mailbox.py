@@ -113,15 +113,15 @@ def export(address: str, maildir: Path | None, mbox: Path | None) -> None:
     with _mailboxes() as mailboxes:
         rows = mailboxes.ask("mailbox.export", {"address": address})
         ahead = next(rows, None)  # an address that does not exist makes no files
-        if maildir is not None:
-            there = _export(ahead, rows, MaildirTarget(maildir, read_config().hostname), progress)
-        else:
-            target = MboxTarget(where)
-            try:
-                there = _export(ahead, rows, target, progress)
-            except BaseException:
-                target.discard()
-                raise
+        target = MboxTarget(where) if maildir is None else MaildirTarget(maildir, read_config().hostname)
+        try:
+            there = _export(ahead, rows, target, progress)
+        except OSError as error:
+            target.discard()
+            raise OSError(error.errno, error.strerror, error.filename or str(where)) from error
+        except BaseException:
+            target.discard()
+            raise
     progress.end()
     left = f"; {there} were there already" if there else ""
     click.echo(f"export: {progress.count} messages to {where}{left}")

@@ -17,7 +17,8 @@ from mta.cli import mailbox as mailbox_command
 from mta.cli.render import local_time
 from mta.directory.protocol import Person
 from mta.directory.reader import DirectoryReader
-from mta.model.spoolid import format_id
+from mta.model.spoolid import format_id, parse_id
+from mta.store.formats import maildir_name
 from mta.store.protocol import Copy
 from mta.store.stopped import open_stopped
 from mta.store.tables import store_directory
@@ -361,6 +362,20 @@ def test_an_import_that_breaks_off_tells_what_is_in(shell: Shell, form: str) -> 
     assert ("message 3 of the mbox" if form == "--mbox" else "3.x") in err
     assert out.startswith(b"import: 2 messages from ")
     assert [row["subject"] for row in shell.rows("list", MARK)][1:] == ["one", "two"]
+
+
+def test_an_export_to_a_full_disk_names_the_place_and_leaves_nothing_half_done(shell: Shell) -> None:
+    shell.fill(*CONTENTS)
+    box = shell.directory / "box"
+    (box / "tmp").mkdir(parents=True)
+    last = shell.rows("list", MARK)[2]
+    name = maildir_name(round(last["arrived"] * 1000), parse_id(last["unique_id"]), "hermes.example", os.getpid())
+    (box / "tmp" / name).symlink_to("/dev/full")
+    code, _, err = shell.run("export", MARK, "--maildir", str(box))
+    assert (code, err) == (os.EX_IOERR, f"mta: {box}: No space left on device\n")
+    assert (len(list((box / "cur").iterdir())), list((box / "tmp").iterdir())) == (2, [])
+    code, out, _ = shell.run("export", MARK, "--maildir", str(box))
+    assert (code, out) == (0, f"export: 1 messages to {box}; 2 were there already\n".encode())
 
 
 def test_a_time_beyond_all_calendars_is_shown_as_the_last_one(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
