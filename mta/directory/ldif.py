@@ -4,8 +4,9 @@ Owns: the syntax (folding, base64, comments) and the table of attributes. Never 
 any DN: names of entries are written for those who read the file elsewhere, and not heeded when it comes back.
 
 Strict: what is no LDIF is an error with its line. Of files from elsewhere, attributes that the directory does not keep
-are passed over, of whatever size and wherever their values are, and entries that are no person, alias or list. What LDAP demands and a person lacks (``cn``, ``sn``) is
-filled in and named as ``mtaFiller``, so that it is not taken for a name when the file comes back.
+are passed over, of whatever size and wherever their values are, and entries that are no person, alias or list. What
+LDAP demands and a person lacks (``cn``, ``sn``) is filled in and named as ``mtaFiller``, so that it is not taken for a
+name when the file comes back.
 """
 
 import base64
@@ -98,7 +99,7 @@ def _unfolded(lines: Iterable[bytes]) -> Iterator[tuple[int, bytes]]:
 
 
 def _shortened(start: int, line: bytes) -> bytes:
-    """What is kept of a very long line, a picture, say: enough to be passed over. Raises BadLdif for one that is not."""
+    """What is kept of a very long line, a picture, say: enough to be passed over. Raises BadLdif for any other."""
     name, colon, _ = line.partition(b":")
     if line.startswith(b"#"):
         return b"#"

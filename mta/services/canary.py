@@ -5,8 +5,8 @@ and removed), their figures and what is told of a failure. Never does: repair an
 client meets; only into the mailbox one looks as an operator does, by the verbs of the store, not by POP3.
 
 The mailbox is ``canary@<first local domain>``, whose person is made where there is none. It is nobody's: after each
-flight everything in it is removed. Where the address is somebody's none flies. A listener that wants a login is spoken to as far as a client without a password
-gets.
+flight everything in it is removed. Where the address is somebody's none flies. A listener that wants a login is spoken
+to as far as a client without a password gets.
 """
 
 import asyncio

@@ -114,7 +114,7 @@ def test_ldif_attributes_that_are_not_kept_may_be_of_any_size_and_anywhere():
         "\ufeffversion: 1\n\n"
         "# " + "a long remark\n " * ldif.VALUE_LIMIT + "\n"
         f"dn: cn=a\nobjectClass: person\njpegPhoto:: {folded}\nphoto:: {picture}\n"
-        "userCertificate;binary:: " + "AAAA" * 20_000 + "\naudio:< file:///home/a/hello.au\n"
+        "userCertificate;binary:: " + "AAAA" * 20_000 + "\naudio:< file:///music/hello.au\n"
         "mail: a@x.example\n"
     )
     assert (record.address, record.display_name) == ("a@x.example", "")
