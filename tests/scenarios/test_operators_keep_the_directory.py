@@ -125,6 +125,16 @@ def test_an_export_with_secrets_makes_the_same_directory_elsewhere(
     reader.close()
 
 
+def test_an_export_to_a_full_disk_names_its_file_and_leaves_the_one_before(server: MtaServer) -> None:
+    say(server, "user", "add", MARK)
+    file = server.directory / "people.ldif"
+    file.write_text("the one before")
+    (server.directory / ".people.ldif.new").symlink_to("/dev/full")
+    assert refused(server, os.EX_IOERR, "export", str(file)) == f"mta: {file}: No space left on device\n"
+    assert file.read_text() == "the one before"
+    assert not (server.directory / ".people.ldif.new").is_symlink()
+
+
 def test_an_import_is_all_or_nothing_and_tells_the_lines(server: MtaServer) -> None:
     say(server, "user", "add", MARK)
     file = server.directory / "people.csv"

@@ -81,6 +81,9 @@ def _write(path: Path, lines: Iterable[str]) -> None:
             out.flush()
             os.fsync(out.fileno())
         fresh.replace(path)
+    except OSError as error:
+        fresh.unlink(missing_ok=True)
+        raise OSError(error.errno, error.strerror, error.filename or str(path)) from error
     except BaseException:
         fresh.unlink(missing_ok=True)
         raise
