@@ -41,6 +41,7 @@ FAILED = b"451 4.3.0 the message could not be stored, try again later\r\n"
 DISK_LOW = b"452 4.3.1 out of disk space, try again later\r\n"
 NO_RELAY = b"550 5.7.1 relaying denied\r\n"
 NOT_A_PROXY = b"550 5.7.0 not authorized\r\n"
+BAD_MOMENT = b"501 5.5.4 HOLDUNTIL is no moment, or too far away\r\n"
 
 
 class ReceptionSession:
@@ -131,6 +132,10 @@ class ReceptionSession:
         refusal = reception.refusal_now()
         if refusal is not None:
             return refusal  # the session closes after a 421
+        if parameters is not None and parameters.hold_until:
+            moment, now = moment_of(parameters.hold_until), reception.clock.now_ms()
+            if moment is None or moment > now + self._access.max_hold * 1000:
+                return BAD_MOMENT
         if self.visitor is not None:
             verdict = self.visitor.mail(reverse_path, domain, size, eight_bit, parameters)
             if verdict is not None:
@@ -406,8 +411,16 @@ def held_until(parameters: MailParameters, now: int) -> int:
     if parameters.hold_for:
         return now + parameters.hold_for * 1000
     if parameters.hold_until:
-        return max(now, round(datetime.fromisoformat(parameters.hold_until).timestamp() * 1000))
+        return max(now, moment_of(parameters.hold_until) or now)
     return now
+
+
+def moment_of(text: str) -> int | None:
+    """A date and time of RFC 3339 (ms), the second before for a leap second; None: there is none in the calendar."""
+    try:
+        return round(datetime.fromisoformat(text.replace(":60", ":59")).timestamp() * 1000)
+    except ValueError:
+        return None
 
 
 def known(attributes: dict[str, str], name: str) -> str | None:

@@ -1,0 +1,63 @@
+"""What a submission listener decides by itself: until when a message may be held."""
+
+from base64 import b64encode
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from tests.harness.in_process import CONTENT, turns
+from tests.harness.submitting import PASSWORDS, SUBMITS, Submitting
+
+MARK = "mark@minasi.example"
+AUTH = b"AUTH PLAIN " + b64encode(f"\0{MARK}\0{PASSWORDS[MARK]}".encode()) + b"\r\n"
+HELLO = b"EHLO client.example\r\n"
+
+
+class Client:
+    def __init__(self, place, access=SUBMITS):
+        self.connection, self.transport = place.connect(access=access)
+
+    async def say(self, octets: bytes) -> str:
+        """The last reply."""
+        self.transport.take()
+        self.connection.data_received(octets)
+        await turns(10)
+        return self.transport.take().decode().splitlines()[-1]
+
+
+@pytest.fixture
+async def place(tmp_path: Path):
+    made = Submitting(tmp_path)
+    yield made
+    await made.close()
+
+
+def mail(moment: str) -> bytes:
+    return f"MAIL FROM:<{MARK}> HOLDUNTIL={moment}\r\n".encode()
+
+
+def in_seconds(seconds: float) -> str:
+    return (datetime.now(UTC) + timedelta(seconds=seconds)).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+@pytest.mark.parametrize(
+    "moment",
+    ["2026-02-30T10:00:00Z", "0000-01-01T00:00:00Z", in_seconds(SUBMITS.max_hold + 3600), "9999-12-31T23:59:59Z"],
+)
+async def test_what_is_no_moment_or_too_far_away_is_refused_at_mail(place, moment):
+    client = Client(place)
+    await client.say(HELLO)
+    await client.say(AUTH)
+    assert (await client.say(mail(moment))).startswith("501 5.5.4 ")
+    assert (await client.say(f"MAIL FROM:<{MARK}>\r\n".encode())).startswith("250 ")
+
+
+@pytest.mark.parametrize("moment", [in_seconds(SUBMITS.max_hold - 3600), "2016-12-31T23:59:60Z"])
+async def test_any_other_moment_is_taken_a_leap_second_too(place, moment):
+    client = Client(place)
+    await client.say(HELLO)
+    await client.say(AUTH)
+    await client.say(mail(moment))
+    await client.say(b"RCPT TO:<bob@arlington.example>\r\nDATA\r\n")
+    assert (await client.say(CONTENT + b".\r\n")).endswith(" queued")
