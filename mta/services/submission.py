@@ -182,6 +182,11 @@ class SubmissionSession(ReceptionSession):
             self._log_in(person.id, person.address)
         return verdict
 
+    def on_starttls(self) -> bytes | _Pending | None:
+        """Who has logged in before is nobody under TLS (RFC 3207 §4.2)."""
+        self._person, self.submitter, self.trusted = 0, "", False
+        return None
+
     def leave(self) -> None:
         """The connection is gone."""
         if self._check is not None:

@@ -1,4 +1,4 @@
-"""What a submission listener decides by itself: until when a message may be held."""
+"""What a submission listener decides by itself: until when a message may be held, and what TLS leaves of a login."""
 
 from base64 import b64encode
 from datetime import UTC, datetime, timedelta
@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from mta.net.server import ServerConnection
 from tests.harness.in_process import CONTENT, turns
 from tests.harness.submitting import PASSWORDS, SUBMITS, Submitting
 
@@ -61,3 +62,17 @@ async def test_any_other_moment_is_taken_a_leap_second_too(place, moment):
     await client.say(mail(moment))
     await client.say(b"RCPT TO:<bob@arlington.example>\r\nDATA\r\n")
     assert (await client.say(CONTENT + b".\r\n")).endswith(" queued")
+
+
+async def test_who_logged_in_before_tls_has_no_rights_under_it(place, monkeypatch):
+    monkeypatch.setattr(ServerConnection, "_secure", lambda self: None)  # what session and policy know, no handshake
+    client = Client(place, SUBMITS._replace(extensions=(*SUBMITS.extensions, "STARTTLS")))
+    await client.say(HELLO)
+    assert (await client.say(AUTH)).startswith("235 ")
+    assert (await client.say(f"VRFY {MARK}\r\n".encode())).startswith("250 ")
+    assert (await client.say(b"STARTTLS\r\n")).startswith("220 ")
+    client.connection.session.tls_started()
+    await client.say(HELLO)
+    assert (await client.say(f"MAIL FROM:<{MARK}>\r\n".encode())).startswith("530 ")
+    assert (await client.say(f"VRFY {MARK}\r\n".encode())).startswith("252 ")
+    assert (await client.say(b"ETRN arlington.example\r\n")).startswith("459 ")
