@@ -17,6 +17,7 @@ from mta.model.forwarding import stand_in
 from mta.model.message import Message, Recipient
 from mta.model.received import protocol_name, received_field
 from mta.model.spoolid import format_id
+from mta.policy.proxy import UNKNOWN
 from mta.policy.relay import within
 from mta.services.access import Access
 from mta.services.enqueue import enqueue
@@ -357,13 +358,17 @@ class ReceptionSession:
         """The client stands for another one, which is the client from now on."""
         if not self.may_stand_for_others or (known(attributes, "LOGIN") is not None and not self.logs_in):
             return NOT_A_PROXY
-        address = known(attributes, "ADDR")
-        if address is not None:
-            self.address = address
-            self.trusted = self._reception.relay.trusts(address)
         self.submitter = ""
+        self._forwarded = {}
+        if "ADDR" not in attributes:
+            return None
+        self.address = known(attributes, "ADDR") or UNKNOWN
+        self.trusted = self._reception.relay.trusts(self.address)
         guard = self._reception.guard
-        return guard.enter_as_another(self._connection, self) if guard is not None and address is not None else None
+        refused = guard.enter_as_another(self._connection, self) if guard is not None else None
+        if isinstance(refused, bytes):
+            self.session.shut(refused)  # as whoever connects by himself
+        return refused
 
     def on_xforward(self, attributes: dict[str, str]) -> bytes | _Pending | None:
         """Whom the next message is from, for records and events; rights stay those of the client."""

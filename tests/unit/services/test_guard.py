@@ -86,6 +86,23 @@ async def test_behind_a_proxy_the_client_is_asked_about(make):
     gone(site, connection)
 
 
+class Prompt:
+    def connect(self, client: Connection) -> Opinion:
+        return Reject(550, "5.7.1", "no") if client.address == STRANGER else None
+
+
+async def test_behind_a_proxy_who_is_refused_is_gone(make):
+    site = make(policies=[Prompt()])
+    connection, transport = await behind_a_proxy(site)
+    transport.take()
+    connection.data_received(b"XCLIENT ADDR=198.51.100.7\r\n")
+    assert replies(transport) == ["550 5.7.1 no"]
+    assert connection.leaving
+    connection.data_received(HELLO + MAIL + RCPT)
+    assert transport.take() == b""
+    gone(site, connection)
+
+
 @pytest.mark.parametrize(("answer", "reply"), [(None, "220 "), (Reject(550, "5.7.1", "no"), "550 5.7.1 no")])
 async def test_behind_a_proxy_a_slow_hook_decides_about_the_client(make, answer, reply):
     class Slow:
@@ -100,6 +117,7 @@ async def test_behind_a_proxy_a_slow_hook_decides_about_the_client(make, answer,
     assert connection.session.pending
     await turns(4)
     assert replies(transport)[-1].startswith(reply)
+    assert connection.leaving == (answer is not None)
     gone(site, connection)
 
 

@@ -235,6 +235,27 @@ async def test_what_a_proxy_does_not_know_is_what_we_know(place, values):
     assert (message.client_address, message.client_name) == ("192.0.2.7", "proxy.example")
 
 
+async def test_a_client_whose_address_its_proxy_does_not_know_has_no_rights_of_the_proxy(place):
+    talk = Talk(place, PROXIED)
+    await talk.say(b"EHLO proxy.example")
+    assert (await talk.say(b"XCLIENT NAME=x.example ADDR=[UNAVAILABLE]"))[0].startswith("220 ")
+    await talk.say(b"EHLO stranger.example")
+    said = await talk.say(b"MAIL FROM:<a@athena.example>", b"RCPT TO:<b@arlington.example>")
+    assert said[-1] == "550 5.7.1 relaying denied"
+
+
+async def test_with_another_client_nothing_of_xforward_is_left(place):
+    talk = Talk(place, PROXIED)
+    await talk.say(b"EHLO proxy.example")
+    await talk.say(b"XFORWARD ADDR=198.51.100.9 HELO=stranger.example")
+    await talk.say(b"XCLIENT ADDR=192.0.2.8")
+    await talk.say(b"EHLO client.example")
+    await talk.say(b"MAIL FROM:<a@athena.example>", b"RCPT TO:<b@arlington.example>", b"DATA")
+    await talk.say(CONTENT + b".")
+    message = place.deliverer.entries[0].message
+    assert (message.client_address, message.client_name) == ("192.0.2.8", "client.example")
+
+
 # What a listener offers.
 
 
