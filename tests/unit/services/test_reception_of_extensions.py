@@ -32,6 +32,7 @@ class People:
             raise DirectoryUnreadable("gone")
         name = address.partition("@")[0]
         targets = {"crew": tuple(f"m{n}@{DOMAIN}" for n in range(3)), "all": tuple(f"m{n}@x" for n in range(500))}
+        targets["equipe"] = (f"zo\u00e9@{DOMAIN}", f"mark@{DOMAIN}")
         if name in targets:
             return Resolution("list", address=address, targets=targets[name])
         return Resolution("mailbox", address=address, mailbox=1) if name == "mark" else None
@@ -135,6 +136,15 @@ async def test_vrfy_and_expn_tell_those_who_may_relay_where_that_is_wanted(place
     assert await talk.say(b"EXPN mark@minasi.example") == ["550 5.1.1 no such list here"]
     place.people.broken = True
     assert (await talk.say(b"VRFY mark@minasi.example", b"EXPN crew@minasi.example"))[0].startswith("451 4.3.0")
+
+
+async def test_names_beyond_ascii_are_told_to_those_who_read_them(place):
+    talk = Talk(place, ASKED)
+    await talk.say(b"EHLO client.example")
+    assert await talk.say(b"EXPN equipe@minasi.example") == ["553 5.6.8 the answer needs SMTPUTF8"]
+    asked = b"EXPN equipe@minasi.example SMTPUTF8"
+    assert await talk.say(asked) == ["250-2.1.5 <zo\u00e9@minasi.example>", "250 2.1.5 <mark@minasi.example>"]
+    assert (await talk.say(b"EXPN equipe@minasi.example"))[0].startswith("553 ")  # it holds for one command
 
 
 async def test_strangers_are_told_nothing(place):
