@@ -35,7 +35,7 @@ class People:
         targets["equipe"] = (f"zo\u00e9@{DOMAIN}", f"mark@{DOMAIN}")
         if name in targets:
             return Resolution("list", address=address, targets=targets[name])
-        return Resolution("mailbox", address=address, mailbox=1) if name == "mark" else None
+        return Resolution("mailbox", address=address, mailbox=1) if name in ("mark", "postmaster") else None
 
 
 @pytest.fixture
@@ -145,6 +145,17 @@ async def test_names_beyond_ascii_are_told_to_those_who_read_them(place):
     asked = b"EXPN equipe@minasi.example SMTPUTF8"
     assert await talk.say(asked) == ["250-2.1.5 <zo\u00e9@minasi.example>", "250 2.1.5 <mark@minasi.example>"]
     assert (await talk.say(b"EXPN equipe@minasi.example"))[0].startswith("553 ")  # it holds for one command
+
+
+@pytest.mark.parametrize("path", [b"<postmaster>", b"<PostMaster>", b"<postmaster@minasi.example>"])
+async def test_strangers_reach_a_postmaster_who_reads_mail_elsewhere(tmp_path, path):
+    local = LocalMail(frozenset([DOMAIN]), People(), postmaster="boss@elsewhere.example", clock=SystemClock())
+    place = InProcess(tmp_path, local=local)
+    talk = Talk(place, peer=("198.51.100.9", 4711))
+    await talk.say(b"EHLO stranger.example", b"MAIL FROM:<>")
+    assert await talk.say(b"RCPT TO:" + path) == ["250 2.1.5 ok"]
+    assert await talk.say(b"RCPT TO:<joe@elsewhere.example>") == ["550 5.7.1 relaying denied"]
+    await place.close()
 
 
 async def test_strangers_are_told_nothing(place):
