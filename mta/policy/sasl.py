@@ -23,6 +23,8 @@ from typing import Final, NamedTuple, Protocol
 
 from mta.directory.protocol import ScramKeys
 
+#: The mechanism that is bound to the channel.
+BOUND: Final = "SCRAM-SHA-256-PLUS"
 #: Octets of one response, decoded. RFC 4954 §4 wants room for 12,288 before decoding.
 RESPONSE_LIMIT: Final = 9_216
 #: Octets of a name or a password in a response.

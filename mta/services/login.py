@@ -98,7 +98,7 @@ class Logins:
 
     def mechanisms(self, bindings: Mapping[str, bytes] | None = None) -> tuple[str, ...]:
         """What can be offered to a client, the best first. ``bindings``: octets of channel bindings, by name."""
-        plus = ("SCRAM-SHA-256-PLUS",) if bindings else ()
+        plus = (sasl.BOUND,) if bindings else ()
         return plus + MECHANISMS + (TOKEN_MECHANISMS if self._verifier is not None else ())
 
     def exchange(self, mechanism: str, client: str, bindings: Mapping[str, bytes] | None = None) -> "Exchange | None":

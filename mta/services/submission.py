@@ -17,7 +17,7 @@ from mta.directory.protocol import DirectoryUnreadable, Person, Resolution
 from mta.model.spoolid import format_id
 from mta.model.submitted import head_end, missing_fields, without_blind_copies
 from mta.net.server import ServerConnection
-from mta.policy.sasl import Challenge
+from mta.policy.sasl import BOUND, Challenge
 from mta.policy.throttle import Limit
 from mta.services.access import Access
 from mta.services.checks import Done, Login, Status
@@ -135,7 +135,8 @@ class SubmissionSession(ReceptionSession):
     def on_sasl(self, mechanism: str, response: bytes | None) -> bytes | _Pending | None:
         if self.session.exchange_step == 0:
             tls = self._connection.tls
-            bindings = tls.bindings if tls is not None else None
+            # Where none was offered, a client that could have used one is right to say so.
+            bindings = tls.bindings if tls is not None and BOUND in self._access.mechanisms else None
             self._exchange = self._submission.logins.exchange(mechanism, self.address, bindings)
         if self._exchange is None:
             return NO_MECHANISM  # offered under a certificate that was replaced since, by one without a binding

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from mta.net.server import ServerConnection
+from mta.net.tls import TlsFacts
 from tests.harness.in_process import CONTENT, turns
-from tests.harness.submitting import PASSWORDS, SUBMITS, Submitting
+from tests.harness.submitting import PASSWORDS, SUBMITS, PromptLogins, Submitting
 
 MARK = "mark@minasi.example"
 AUTH = b"AUTH PLAIN " + b64encode(f"\0{MARK}\0{PASSWORDS[MARK]}".encode()) + b"\r\n"
@@ -62,6 +63,25 @@ async def test_any_other_moment_is_taken_a_leap_second_too(place, moment):
     await client.say(mail(moment))
     await client.say(b"RCPT TO:<bob@arlington.example>\r\nDATA\r\n")
     assert (await client.say(CONTENT + b".\r\n")).endswith(" queued")
+
+
+@pytest.mark.parametrize("offered", [True, False])
+async def test_a_channel_binding_counts_only_where_one_was_offered(place, offered):
+    """Else a client that says "you offer none" (gs2 flag "y") were turned away for being right (RFC 5802 §6): where a
+    certificate has none, TLS 1.2 still has one."""
+    given = []
+
+    def exchange(mechanism, client, bindings=None):
+        given.append(bindings)
+        return PromptLogins().exchange(mechanism, client)
+
+    place.logins.exchange = exchange
+    mechanisms = (*SUBMITS.mechanisms, *(("SCRAM-SHA-256-PLUS",) if offered else ()))
+    client = Client(place, SUBMITS._replace(mechanisms=mechanisms))
+    client.connection.tls = TlsFacts("TLSv1.2", "a cipher", bindings={"tls-unique": b"octets"})
+    await client.say(HELLO)
+    assert (await client.say(AUTH)).startswith("235 ")
+    assert given == [{"tls-unique": b"octets"} if offered else None]
 
 
 async def test_who_logged_in_before_tls_has_no_rights_under_it(place, monkeypatch):
