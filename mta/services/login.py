@@ -35,8 +35,6 @@ _log = logging.getLogger("mta.login")
 USER_LIMIT: Final = 320
 #: In the order in which they are offered; ``Logins.mechanisms`` has those that need more.
 MECHANISMS: Final = ("SCRAM-SHA-256", "PLAIN", "LOGIN")
-#: Where the configuration has a verifier of tokens.
-TOKEN_MECHANISMS: Final = ("OAUTHBEARER", "XOAUTH2")
 _MADE: Final[Mapping[str, Callable[[], sasl.Mechanism]]] = {
     "PLAIN": sasl.Plain,
     "LOGIN": sasl.Login,
@@ -99,7 +97,7 @@ class Logins:
     def mechanisms(self, bindings: Mapping[str, bytes] | None = None) -> tuple[str, ...]:
         """What can be offered to a client, the best first. ``bindings``: octets of channel bindings, by name."""
         plus = (sasl.BOUND,) if bindings else ()
-        return plus + MECHANISMS + (TOKEN_MECHANISMS if self._verifier is not None else ())
+        return plus + MECHANISMS + (sasl.TOKENS if self._verifier is not None else ())
 
     def exchange(self, mechanism: str, client: str, bindings: Mapping[str, bytes] | None = None) -> "Exchange | None":
         """A SASL exchange with a client; None for a mechanism that is none of ``mechanisms(bindings)``."""

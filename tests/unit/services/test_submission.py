@@ -1,6 +1,6 @@
 """What a submission listener decides by itself: until when a message may be held, and what TLS leaves of a login."""
 
-from base64 import b64encode
+from base64 import b64decode, b64encode
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -63,6 +63,37 @@ async def test_any_other_moment_is_taken_a_leap_second_too(place, moment):
     await client.say(mail(moment))
     await client.say(b"RCPT TO:<bob@arlington.example>\r\nDATA\r\n")
     assert (await client.say(CONTENT + b".\r\n")).endswith(" queued")
+
+
+def token(mechanism: str, text: str) -> bytes:
+    begin = f"user={MARK}" if mechanism == "XOAUTH2" else f"n,a={MARK},"
+    return b64encode(f"{begin}\x01auth=Bearer {text}\x01\x01".encode()) + b"\r\n"
+
+
+@pytest.mark.parametrize("mechanism", ["OAUTHBEARER", "XOAUTH2"])
+@pytest.mark.parametrize(
+    ("answer", "reply"), [(b"AQ==\r\n", "535 5.7.8 "), (b"\r\n", "535 5.7.8 "), (b"*\r\n", "501 5.7.0 ")]
+)
+async def test_who_shows_a_bad_token_hears_why_in_a_challenge(place, mechanism, answer, reply):
+    client = Client(place, SUBMITS._replace(mechanisms=("PLAIN", mechanism)))
+    await client.say(HELLO)
+    begin = f"AUTH {mechanism}".encode()
+    said = await client.say(begin + b" " + token(mechanism, "bad"))
+    assert (said[:4], b64decode(said[4:])) == ("334 ", b'{"status":"invalid_token"}')
+    assert (await client.say(answer)).startswith(reply)
+    assert (await client.say(f"MAIL FROM:<{MARK}>\r\n".encode())).startswith("530 ")
+    assert await client.say(begin + b"\r\n") == "334 "
+    assert (await client.say(token(mechanism, "good"))).startswith("235 ")
+
+
+async def test_a_bad_token_leaves_nothing_to_the_next_exchange(place):
+    client = Client(place, SUBMITS._replace(mechanisms=("PLAIN", "XOAUTH2")))
+    await client.say(HELLO)
+    await client.say(b"AUTH XOAUTH2 " + token("XOAUTH2", "bad"))
+    await client.say(b"*\r\n")
+    wrong = b64encode(f"\0{MARK}\0wrong".encode())
+    assert (await client.say(b"AUTH PLAIN " + wrong + b"\r\n")).startswith("535 ")
+    assert (await client.say(AUTH)).startswith("235 ")
 
 
 @pytest.mark.parametrize("offered", [True, False])
