@@ -67,6 +67,7 @@ class ReceptionSession:
         "_transactions",
         "added",
         "address",
+        "counted",
         "peer",
         "row",
         "session",
@@ -82,6 +83,8 @@ class ReceptionSession:
         #: Whom the connection is from; ``address`` is another one behind a client that may say XCLIENT.
         self.peer = address
         self.address = address
+        #: As whose the connection is counted; "": it is not yet.
+        self.counted = ""
         #: Who has logged in; "": nobody.
         self.submitter = ""
         self._forwarded: dict[str, str] = {}
@@ -371,6 +374,7 @@ class ReceptionSession:
             return None
         self.address = known(attributes, "ADDR") or UNKNOWN
         self.trusted = self._reception.relay.trusts(self.address)
+        self._reception.count_as(self, self.address)
         guard = self._reception.guard
         refused = guard.enter_as_another(self._connection, self) if guard is not None else None
         if isinstance(refused, bytes):

@@ -157,7 +157,7 @@ async def test_a_known_client_has_so_many_connections_too_and_gets_them_back(mak
 
 
 async def test_a_proxy_does_not_use_up_its_own_limit_for_its_clients(make):
-    site = make(connections=2)
+    site = make(connections=2, reception={"connections_per_client": 2})
     for n in range(6):
         connection, transport = await behind_a_proxy(site)
         connection.data_received(b"XCLIENT ADDR=203.0.113.%d\r\n" % (n // 2))
@@ -166,6 +166,13 @@ async def test_a_proxy_does_not_use_up_its_own_limit_for_its_clients(make):
     connection.data_received(b"XCLIENT ADDR=203.0.113.0\r\n")
     assert replies(transport)[-1].startswith("421 4.3.2 ")
     assert connection.leaving
+
+
+async def test_a_unix_socket_has_no_client_of_many_connections(make):
+    site = make(connections=2, reception={"connections_per_client": 2})
+    talks = [site.connect("/run/socket") for _ in range(4)]
+    assert [replies(transport)[-1][:4] for _, transport in talks] == ["220 "] * 4
+    gone(site, *(connection for connection, _ in talks))
 
 
 async def test_strangers_come_only_so_fast_and_the_known_as_they_like(make):
