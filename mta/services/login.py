@@ -27,6 +27,7 @@ from mta.policy import sasl
 from mta.policy.failures import Failures, client_of
 from mta.policy.sasl import Attempt, Challenge, Proved, Token
 from mta.services.checks import Check, Done, Login, Remembered, Status, Turns
+from mta.services.idn import in_ascii
 from mta.services.tokens import Claim, Verifier, load_verifier, verified
 
 _log = logging.getLogger("mta.login")
@@ -190,7 +191,7 @@ class Logins:
     def _address(self, user: str) -> str:
         if len(user) > USER_LIMIT:
             return ""
-        return user if "@" in user or not self._domain else f"{user}@{self._domain}"
+        return in_ascii(user) if "@" in user or not self._domain else f"{user}@{self._domain}"
 
     def _keys_of(self, user: str) -> ScramKeys | None:
         credentials = self._find(user)[1]

@@ -21,6 +21,7 @@ from mta.policy.proxy import UNKNOWN
 from mta.policy.relay import within
 from mta.services.access import Access
 from mta.services.enqueue import enqueue
+from mta.services.idn import in_ascii
 from mta.services.incoming import LargeContent
 from mta.services.records import record_reception, record_rejection, rejection
 from mta.services.visitor import Visitor
@@ -140,6 +141,8 @@ class ReceptionSession:
             moment, now = moment_of(parameters.hold_until), reception.clock.now_ms()
             if moment is None or moment > now + self._access.max_hold * 1000:
                 return BAD_MOMENT
+        if not domain.isascii():
+            reverse_path, domain = self._as_ours(reverse_path, domain)  # reports find home
         if self.visitor is not None:
             verdict = self.visitor.mail(reverse_path, domain, size, eight_bit, parameters)
             if verdict is not None:
@@ -156,6 +159,8 @@ class ReceptionSession:
         if "@" not in forward_path:  # postmaster, the only one who may come without a domain
             forward_path = local.postmaster or f"{forward_path}@{domain}"
             domain = forward_path.rpartition("@")[2].lower()
+        if not domain.isascii():
+            forward_path, domain = self._as_ours(forward_path, domain)
         refusal = None
         if domain in local.domains:
             refusal = local.refusal(forward_path)
@@ -173,6 +178,13 @@ class ReceptionSession:
             _note(recipient, parameters)
         self._recipients.append(recipient)
         return None
+
+    def _as_ours(self, path: str, domain: str) -> tuple[str, str]:
+        """Domains of ours have two spellings and are known by one; others stay as they came."""
+        spelled = in_ascii(path)
+        name = spelled.rpartition("@")[2]
+        ours = name in self._reception.local.domains or self._reception.relay.admits(name, trusted=False)
+        return (spelled, name) if ours else (path, domain)
 
     def _may_relay(self, forward_path: str, domain: str) -> bool:
         """Our postmaster is for everybody, wherever the mail is read (RFC 5321 §4.5.1)."""

@@ -21,6 +21,7 @@ from mta.policy.sasl import BAD_TOKEN, BOUND, TOKENS, Challenge
 from mta.policy.throttle import Limit
 from mta.services.access import Access
 from mta.services.checks import Done, Login, Status
+from mta.services.idn import in_ascii
 from mta.services.receiving import NOT_A_PROXY, ReceptionSession, known
 from mta.services.reception import Opened, Reception
 from mta_ext.content import Content
@@ -105,6 +106,7 @@ class Submission:
     def owns(self, person: int, address: str) -> bool:
         """Whether mail for ``address`` reaches this person as a person: the own or a further address, with a tag or
         without, a catch-all, an alias that leads there; no list, whoever is on it. Raises DirectoryUnreadable."""
+        address = in_ascii(address)
         found = self._addresses.resolve(address)
         if found is None or found.kind == "list":
             return False

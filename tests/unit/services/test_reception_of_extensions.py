@@ -125,6 +125,8 @@ async def test_vrfy_and_expn_tell_those_who_may_relay_where_that_is_wanted(place
     await talk.say(b"EHLO client.example")
     assert await talk.say(b"VRFY mark@minasi.example") == ["250 2.1.5 <mark@minasi.example>"]
     assert await talk.say(b"VRFY Mark <mark@minasi.example>") == ["250 2.1.5 <mark@minasi.example>"]
+    wide = "VRFY mark@\uff4dinasi.example SMTPUTF8".encode()  # as IDNA maps it
+    assert await talk.say(wide) == ["250 2.1.5 <mark@minasi.example>"]
     assert await talk.say(b"VRFY nobody@minasi.example") == ["550 5.1.1 no such recipient here"]
     assert (await talk.say(b"VRFY a@athena.example"))[0].startswith("252 ")
     assert await talk.say(b"EXPN crew@minasi.example") == [
@@ -275,6 +277,38 @@ async def test_with_another_client_nothing_of_xforward_is_left(place):
     await talk.say(CONTENT + b".")
     message = place.deliverer.entries[0].message
     assert (message.client_address, message.client_name) == ("192.0.2.8", "client.example")
+
+
+# Domains have two spellings (RFC 5890).
+
+
+@pytest.mark.parametrize(
+    ("path", "taken"),
+    [
+        ("zo\u00e9@b\u00fccher.example", "zo\u00e9@xn--bcher-kva.example"),
+        ("mark@B\u00dcCHER.example", "mark@xn--bcher-kva.example"),
+        ("mark@\uff4furs.example", "mark@ours.example"),
+        ("mark@m\u00fcller.example", None),
+    ],
+)
+async def test_strangers_reach_a_domain_of_ours_by_either_spelling(tmp_path, path, taken):
+    class Readers:
+        def resolve(self, address):
+            known = address.endswith("@xn--bcher-kva.example")
+            return Resolution("mailbox", address=address, mailbox=1) if known else None
+
+    local = LocalMail(frozenset(["xn--bcher-kva.example"]), Readers(), postmaster="", clock=SystemClock())
+    place = InProcess(tmp_path, local=local)
+    talk = Talk(place, peer=("198.51.100.9", 4711))
+    await talk.say(b"EHLO stranger.example", b"MAIL FROM:<> SMTPUTF8")
+    said = await talk.say(b"RCPT TO:<%b>" % path.encode())
+    assert said == ["250 2.1.5 ok" if taken else "550 5.7.1 relaying denied"]
+    if taken is not None:
+        await talk.say(b"DATA")
+        await talk.say(CONTENT + b".")
+        [recipient] = place.deliverer.entries[0].message.recipients
+        assert (recipient.forward_path, recipient.domain) == (taken, taken.partition("@")[2])
+    await place.close()
 
 
 # What a listener offers.

@@ -65,6 +65,17 @@ async def test_any_other_moment_is_taken_a_leap_second_too(place, moment):
     assert (await client.say(CONTENT + b".\r\n")).endswith(" queued")
 
 
+async def test_the_own_address_is_so_with_the_domain_in_either_spelling(place):
+    client = Client(place)
+    await client.say(HELLO)
+    await client.say(AUTH)
+    assert (await client.say("MAIL FROM:<mark@\uff4dinasi.example> SMTPUTF8\r\n".encode())).startswith("250 ")
+    await client.say(b"RCPT TO:<bob@arlington.example>\r\nDATA\r\n")
+    assert (await client.say(CONTENT + b".\r\n")).endswith(" queued")
+    assert place.deliverer.entries[0].message.reverse_path == MARK  # where a report finds him
+    assert (await client.say("MAIL FROM:<zoe@\uff4dinasi.example> SMTPUTF8\r\n".encode())).startswith("553 ")
+
+
 def token(mechanism: str, text: str) -> bytes:
     begin = f"user={MARK}" if mechanism == "XOAUTH2" else f"n,a={MARK},"
     return b64encode(f"{begin}\x01auth=Bearer {text}\x01\x01".encode()) + b"\r\n"
