@@ -163,7 +163,7 @@ class Lmtp:
 
     def mailboxes(self, address: str, domain: str) -> list[int]:
         """Those that the address leads to; none when it leads nowhere, or also elsewhere: for elsewhere is the
-        worker's business. Raises DirectoryUnreadable."""
+        worker's business; none, too, when some may lie behind a limit. Raises DirectoryUnreadable."""
         if "@" not in address:  # a bare postmaster
             home = self.settings.local[0] if self.settings.local else domain
             address = f"{address}@{home}"
@@ -171,9 +171,9 @@ class Lmtp:
         met = self.directory.resolve(address)
         if met is None or met.kind == "mailbox":
             return [] if met is None else [met.mailbox]
-        recipients = expand(address, self.directory.resolve, self.settings.local.__contains__).recipients
-        found = [recipient.mailbox for recipient in recipients]
-        return found if all(found) else []
+        behind = expand(address, self.directory.resolve, self.settings.local.__contains__)
+        found = [recipient.mailbox for recipient in behind.recipients]
+        return found if all(found) and behind.cut_off is None else []
 
 
 class _Recipient:
