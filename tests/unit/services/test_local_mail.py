@@ -12,7 +12,7 @@ from mta.directory.protocol import DirectoryUnreadable, Resolution
 from mta.metrics.layout import DEFERRED, DELIVERED, FAILED
 from mta.model.message import Recipient, RecipientState
 from mta.services.local import UNKNOWN, UNREADABLE, LocalMail
-from tests.harness.scripted_remote import ScriptedServer
+from tests.harness.scripted_remote import ScriptedRemote, ScriptedServer, say
 from tests.harness.works import CLOCK, Works
 
 DOMAIN = "b.example"
@@ -233,3 +233,26 @@ async def test_a_list_keeps_what_the_content_needs_and_not_what_the_sender_wants
     assert (copy.reverse_path, copy.envid, copy.ret, copy.priority) == ("boss@b.example", None, None, 3)
     assert (copy.smtputf8, copy.binary, copy.requiretls) == (True, True, True)
     assert {recipient.notify for recipient in copy.recipients} == {None}
+
+
+async def test_a_report_to_a_list_ends_there_whoever_its_owner_is(works: Works, table: Table) -> None:
+    """An owner who is the list itself hears once of the member who gets nothing, and nobody of the report about it."""
+    members = ("mark@b.example", "left@remote.example")
+    table.entries["team@b.example"] = Resolution("list", "team@b.example", targets=members, owner="team@b.example")
+
+    class WithoutOne(ScriptedRemote):
+        def _on_rcpt(self, argument: str) -> None:
+            if "left@" in argument:
+                self._put(say("550 5.1.1 no such user"))
+            else:
+                super()._on_rcpt(argument)
+
+    async with ScriptedServer(WithoutOne) as server:
+        works.router.lead_to(server.port)
+        works.send_to(["team@b.example"], "s@c.example")
+        await works.until(FAILED, 2)
+        await works.until(DELIVERED, 2)
+        assert transactions(server) == {("team@b.example", ("mark@b.example",)), ("", ("mark@b.example",))}
+        works.delivery.drain()
+        await works.connections_end()
+    works.nothing_left()
