@@ -151,7 +151,7 @@ class Outcomes:
                     reported.append(self._noted(recipient, own, told))
                 self._counters.add(DELIVERED, 1)
                 self._tell("Delivery", message, recipient, told, response_of(own, at))
-            elif self._troubled(entry, message, recipient, Problem.of_reply(at, own), told):
+            elif self._troubled(entry, message, recipient, problem_of(at, own), told):
                 failed.append(recipient)
         return self.advance(
             entry, message, delivered=delivered, failed=failed, reported=reported, action=action_of(told)
@@ -360,6 +360,11 @@ def told_of(site: str, remote: RemoteConnection, delays: tuple[float, float, flo
 def action_of(told: Told) -> str:
     """What a report calls a success (RFC 3464 §2.3.3): behind LMTP there is a mailbox."""
     return "delivered" if told.offer.last_hop else "relayed"
+
+
+def problem_of(stage: str, reply: Reply) -> Problem:
+    """What a recipient's own reply came to; with code 0 there was none, and perhaps he has the message."""
+    return Problem.of_reply(stage, reply) if reply.code else Problem(Kind.UNCERTAIN, text=reply.text, stage=stage)
 
 
 def response_of(reply: Reply, stage: str) -> Response:
