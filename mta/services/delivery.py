@@ -420,8 +420,10 @@ class SiteDelivery:
             entry = token.entry
             entry.in_flight = False
             problem = Problem(Kind.UNCERTAIN if uncertain else Kind.LOST, text=reason, stage=stage)
-            if reply is not None and not uncertain and (reply.code == 421 or stage == "CONTENT"):
-                problem = Problem.of_reply(stage, reply)  # any other speaks of the session: RSET was refused
+            answered = stage == "CONTENT" and token is lost[0][0]
+            if reply is not None and not uncertain and (reply.code == 421 or answered):
+                # Any other speaks of the session (RSET was refused), or of the content ahead of this one.
+                problem = Problem.of_reply(stage, reply)
             if tries_next_host(problem) and entry.handed_on < len(self.destination.hosts) - (not warm):
                 entry.handed_on += 1
                 if not warm:

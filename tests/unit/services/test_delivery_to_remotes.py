@@ -135,6 +135,19 @@ async def test_a_refused_rset_says_nothing_about_the_next_message(works: Works):
     works.nothing_left()
 
 
+async def test_a_refusal_of_a_content_before_its_end_says_nothing_about_the_message_behind_it(works: Works):
+    """Whose commands are on their way already."""
+    script = {"DATA": [Answer(b"354 go on\r\n552 5.3.4 too much\r\n")]}
+    async with ScriptedServer(scripts(script, {})) as server:
+        works.router.lead_to(server.port)
+        works.send(), works.send()
+        await works.until(DELIVERED, 1)
+        assert works.counters.get(FAILED) == 1
+        works.delivery.drain()
+        await works.connections_end()
+    works.nothing_left()
+
+
 async def test_the_next_host_is_tried_and_every_connection_given_back(works: Works):
     refusing = ScriptedServer(scripts({"CONNECT": [say("554 5.3.2 no service")] * 9}))
     dropping = ScriptedServer(scripts({"MAIL": [Answer(drop=True)] * 9}))
