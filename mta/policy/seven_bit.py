@@ -108,7 +108,9 @@ def _parts(entity: _Entity, kind: str, depth: int) -> bytes:
     boundary = entity.fields.get_boundary()
     if not boundary:
         raise Unconvertible("5.6.1", "a part of many has no boundary")
-    mark = b"--" + boundary.encode("ascii", "surrogateescape")
+    if not boundary.isascii():
+        raise Unconvertible("5.6.1", "the boundary of a part of many is not ASCII")
+    mark = b"--" + boundary.encode("ascii")
     delimiters = list(re.finditer(rb"(?:\A|\r\n)%s(--)?[ \t]*(?=\r\n|\Z)" % re.escape(mark), entity.body))
     default = "message/rfc822" if kind == "multipart/digest" else "text/plain"
     out = []
