@@ -118,7 +118,7 @@ SIGNED = b'Content-Type: multipart/signed; boundary=b; protocol="x/y"\r\n\r\n--b
         (b"Content-Type: message/partial; id=x\r\n\r\n\xff", "5.6.3"),
         (b"Content-Type: multipart/mixed\r\n\r\n\xff", "5.6.1"),
         (b"Content-Type: multipart/mixed; boundary=b\r\n\r\n\xff", "5.6.1"),
-        (b"Content-Type: multipart/mixed; boundary=\"\xfc\"\r\n\r\n--\xfc\r\n\r\n\xff\r\n--\xfc--\r\n", "5.6.1"),
+        (b'Content-Type: multipart/mixed; boundary="\xfc"\r\n\r\n--\xfc\r\n\r\n\xff\r\n--\xfc--\r\n', "5.6.1"),
         (b"Content-Type: multipart/mixed; boundary*=utf-8''%C3%BC\r\n\r\n\xff", "5.6.1"),
         (b"Content-Transfer-Encoding: base64\r\n\r\n\xff", "5.6.1"),
         (b"Content-Type: message/rfc822\r\n\r\n" * (DEPTH_LIMIT + 2) + b"\xff", "5.6.1"),
