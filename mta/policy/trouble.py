@@ -20,6 +20,7 @@ TOO_LARGE   above the remote's SIZE limit                       next host (the s
 LACKING     the remote lacks what the message needs             next host (the shell), then failed
 DEADLINE    the sender's deadline has passed (DELIVERBY)        the recipient has failed
 TLS         no TLS, or none that can be trusted, but needed     next host (the shell), then retry
+TLS         530 to MAIL after TLS that was offered has failed   retry
 LOGIN       the remote refused our login                        next host (the shell), then retry
 ==========  ==================================================  ===========================================
 """
@@ -137,6 +138,12 @@ def tries_next_host(problem: Problem) -> bool:
     if problem.kind is Kind.REPLY:
         return problem.code == 421 and problem.stage != "DOT"
     return problem.kind in HOST_TROUBLE
+
+
+def asks_for_tls(stage: str, reply: RemoteReply) -> bool:
+    """Whether a host may have refused mail for want of TLS (RFC 3207 §4). Where it offers that, and it did not come
+    about now, the refusal says nothing about the mail."""
+    return stage == "MAIL" and reply.code == 530
 
 
 def lacks(problem: Problem) -> bool:

@@ -16,7 +16,7 @@ from mta.model.spoolid import format_id
 from mta.net.deadlines import Wheel
 from mta.net.remote import RemoteConnection
 from mta.policy.offer import PLAIN, Sending, is_plain, sending
-from mta.policy.trouble import Kind, Problem, lacks, permanent, tries_next_host
+from mta.policy.trouble import Kind, Problem, asks_for_tls, lacks, permanent, tries_next_host
 from mta.queue.entry import Attempt, Entry
 from mta.queue.site import Site
 from mta.routing.destination import checked, without
@@ -405,8 +405,19 @@ class SiteDelivery:
         self, remote: RemoteConnection, attempt: Attempt, stage: str, reply: Reply, recipients: list[Reply] | None
     ) -> None:
         attempt.entry.in_flight = False
-        if attempt.entry.home.outcomes.settle(self.queue.name, remote, attempt, stage, reply, recipients):
+        outcomes = attempt.entry.home.outcomes
+        if asks_for_tls(stage, reply) and self._left_tls_away(remote):
+            self._delivery.dialer.try_tls(remote.place)
+            remote.most = remote.sent  # nothing goes over this one
+            text = f"{remote.host} wants TLS, and no handshake came about: {reply}"
+            outcomes.interrupted(self.queue.name, remote, attempt, stage, Problem(Kind.TLS, text=text, stage=stage))
+        elif outcomes.settle(self.queue.name, remote, attempt, stage, reply, recipients):
             self.queue.ready.appendleft(attempt.entry)
+
+    def _left_tls_away(self, remote: RemoteConnection) -> bool:
+        """The host offers TLS and we would take it, but a handshake has failed, or STARTTLS was refused."""
+        mode = self.destination.tls or self._delivery.settings.tls
+        return mode == "opportunistic" and remote.tls is None and "STARTTLS" in remote.session.extensions
 
     def trouble(
         self, remote: RemoteConnection, stage: str, reply: Reply | None, reason: str, lost: list[tuple[object, bool]]
