@@ -168,14 +168,15 @@ class Outcomes:
         self._whole(entry, attempt.recipients, problem, told)
 
     def failed_whole(self, entry: Entry, site: str, host: str, problem: Problem) -> None:
-        """No transaction took place: no route, no connection, too large for the remote."""
+        """No transaction took place: no route, no connection, too large for the remote. Who has had his reply in this
+        pass already keeps it."""
         message = self.scheduler.open(entry)
         if message is None:
             self.scheduler.close(entry)
             return
         waited = self._clock.monotonic() - entry.ready_at
         told = Told(site, host, "", (entry.reception, waited, 0.0, 0.0))
-        self._whole(entry, members(message, entry.group), problem, told)
+        self._whole(entry, members(message, entry.group)[entry.offset :], problem, told)
 
     def _whole(self, entry: Entry, recipients: list[Recipient], problem: Problem, told: Told) -> None:
         message = entry.message
