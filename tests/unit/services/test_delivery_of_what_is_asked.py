@@ -169,11 +169,13 @@ async def test_a_bug_in_a_conversion_leaves_no_message_behind(works: Works, monk
 SIGNED = b"Content-Type: multipart/signed; boundary=b\r\n\r\n--b\r\n\r\n\xff\r\n--b--\r\n"
 
 
+@pytest.mark.parametrize("ret", [None, "FULL"])
 @pytest.mark.parametrize("at_once", [1, 1 << 20])
-async def test_a_signed_message_comes_back_rather_than_broken(works: Works, monkeypatch, at_once: int):
+async def test_a_signed_message_comes_back_rather_than_broken(works: Works, monkeypatch, at_once: int, ret: str | None):
+    """Its header section alone where the report has to go to who takes seven bits as well."""
     monkeypatch.setattr(conversions, "AT_ONCE", at_once)
     async with Side(works, *SEVEN) as side:
-        works.post(somebody(), content=SIGNED, eight_bit=True)
+        works.post(somebody(), content=SIGNED, eight_bit=True, ret=ret)
         await works.until(FAILED, 1)
         await works.until(DELIVERED, 1)
         assert side.mail == []
