@@ -43,7 +43,7 @@ def prepare(config: Config, clock: Clock) -> Prepared:
 
 def _prepare(config: Config, clock: Clock, undo: ExitStack) -> Prepared:
     account = privileges.account_of(config.user) if os.geteuid() == 0 else None
-    token = _read_token(config)
+    token = read_token(config)
     datadir.make_data_dir(config.data_dir)
     lock = datadir.hold_lock(config.data_dir, clock, _sleep)
     undo.callback(os.close, lock)
@@ -93,8 +93,8 @@ def _files_outside(config: Config) -> list[Path]:
     return [Path(file) for file in files if file]
 
 
-def _read_token(config: Config) -> str:
-    """Read before root is given up: the file may be root's alone."""
+def read_token(config: Config) -> str:
+    """Read before root is given up: the file may be root's alone. "" on a unix socket. Raises MtaError."""
     if config.admin.address.path:
         return ""
     if config.admin.token_file is None:

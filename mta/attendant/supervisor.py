@@ -115,6 +115,7 @@ class Supervisor:
         self._policies[name].forgive()
         self._cancel_timer(name)
         if service.pid is None:
+            service.reason = ""  # what was wrong before an operator's word is not what it is starting with
             self._start(service)
 
     async def stop(self, name: str, limit: float) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from mta.cli.options import config_option, config_path, read_config
+from mta.errors import ConfigError
 
 if TYPE_CHECKING:
     from mta.config import Config
@@ -31,6 +32,20 @@ def command() -> None:
     from mta.config import find_file, warnings
 
     config = read_config()
+    source = find_file(config_path(), os.environ)
+    try:
+        remarks = [*warnings(config), *_load(config)]
+    except ConfigError as error:
+        raise ConfigError([f"{source or '(no file)'}: {finding}" for finding in error.findings]) from error
+    for line in remarks:
+        click.echo(f"mta: warning: {line}", err=True)
+    click.echo(f"{source or 'defaults (there is no file)'}: fine")
+    for name, value in summary(config):
+        click.echo(f"  {name:<10} {value}")
+
+
+def _load(config: "Config") -> list[str]:
+    """What the file names and a start, a login or a delivery would load: remarks about it. Raises MtaError."""
     if config.hook:
         from mta.services.hooking import load_hooks
 
@@ -39,12 +54,24 @@ def command() -> None:
         from mta.services.tokens import load_verifier
 
         load_verifier(config.login.token_verifier)
-    for line in [*warnings(config), *_certificates(config)]:
-        click.echo(f"mta: warning: {line}", err=True)
-    source = find_file(config_path(), os.environ)
-    click.echo(f"{source or 'defaults (there is no file)'}: fine")
-    for name, value in summary(config):
-        click.echo(f"  {name:<10} {value}")
+    if config.admin.token_file is not None:
+        from mta.attendant.prepare import read_token
+
+        read_token(config)
+    _authorities(config)
+    return _certificates(config)
+
+
+def _authorities(config: "Config") -> None:
+    """Raises ConfigError. A worker would wait with mail, for a file that may come back."""
+    if config.delivery.tls_authorities is None:
+        return
+    from mta.net.tls_client import client_context
+
+    try:
+        client_context(check=True, authorities=config.delivery.tls_authorities)
+    except ConfigError as error:
+        raise ConfigError([f"delivery.tls_authorities: {finding}" for finding in error.findings]) from error
 
 
 def _certificates(config: "Config") -> list[str]:
@@ -69,6 +96,8 @@ def summary(config: "Config") -> Iterator[tuple[str, str]]:
     yield "events", config.log.events if config.log.events != "-" else "stdout"
     yield "admin", str(config.admin.address)
     yield "relay for", ", ".join(map(str, (*config.relay.networks, *config.relay.domains))) or "nobody"
+    if config.local.domains:
+        yield "local", ", ".join(config.local.domains)
     for hook in config.hook:
         yield "hook", hook.module
     for entry in config.dnsbl:

@@ -98,7 +98,8 @@ def read_value(kind: Any, value: object, path: str, findings: Findings) -> objec
 
 def _read_array(kind: Any, value: object, path: str, findings: Findings) -> tuple[object, ...]:
     if not isinstance(value, list):
-        findings.add(path, f"{shown(value)} is not an array")
+        hint = f"; write [[{path}]]" if isinstance(value, dict) else ""
+        findings.add(path, f"{shown(value)} is not an array{hint}")
         return ()
     return tuple(read_value(kind, item, f"{path}[{i}]", findings) for i, item in enumerate(value))
 
