@@ -30,7 +30,7 @@ cdef class Reply:
     @property
     def positive(self):
         """2yz, and 3yz in answer to DATA."""
-        return self.code < 400
+        return 200 <= self.code < 400
 
     @property
     def transient(self):

@@ -94,6 +94,7 @@ cdef class SmtpClientSession(LineSession):
     cdef int _outcome(self, str stage, Reply reply, list recipients) except -1
     cdef int _on_odd_reply(self, Kind kind, str reason) except -1
     cdef int _on_421(self, Kind kind) except -1
+    cdef int _half_outcome(self, Reply reply) except -1
     cdef int _trouble(self, str stage, Reply reply, str reason) except -1
     cdef int _shut(self) except -1
 

@@ -27,7 +27,8 @@ class SmtpClientHandler(Protocol):
         what decided it (for RCPT: every recipient was refused; ``reply`` is the first of them).
         ``recipients``: the reply to each RCPT in order, or None when all were positive (and for stage MAIL).
         LMTP, stage DOT: always a list, in it the reply to the end of content for each recipient that RCPT accepted;
-        ``reply`` is the last of these. A 421 among them, behind others, speaks for all that are left."""
+        ``reply`` is the last of these. A 421 among them, behind others, speaks for all that are left; where the session
+        ends between them, a reply with code 0 stands for each that did not come, and says why (UNCERTAIN)."""
     def on_trouble(self, stage: str, reply: Reply | None, reason: str, transactions: list[tuple[object, bool]]) -> None:
         """The session ends without more outcomes: refused greeting or EHLO, 421, nonsense, lost connection, deadline.
         ``stage``: GREETING, EHLO, STARTTLS, AUTH, MAIL, RCPT, DATA, CONTENT, DOT, IDLE or QUIT. ``transactions``: those

@@ -426,17 +426,29 @@ cdef class SmtpClientSession(LineSession):
             if self._lmtp and tx.half_settled():
                 # Some recipients are delivered: their outcome must not get lost, and this speaks for the others.
                 tx.fill_up(reply)
-                self._ring[self._first].kind = LONE_DOT    # what is awaited is nobody's any more
-                self._front = self._next
-                self._next = None
-                self._on_outcome(tx.token, "DOT", reply, tx.replies)
+                self._half_outcome(reply)
             else:
                 tx.dot_out = False
         return self._trouble(stage, reply, "the remote closes the session")
 
+    cdef int _half_outcome(self, Reply reply) except -1:
+        """LMTP: the front transaction ends here though replies are awaited still, which are nobody's any more."""
+        cdef Transaction tx = self._front
+        self._ring[self._first].kind = LONE_DOT
+        self._front = self._next
+        self._next = None
+        self._on_outcome(tx.token, "DOT", reply, tx.replies)
+        return 0
+
     cdef int _trouble(self, str stage, Reply reply, str reason) except -1:
         cdef list transactions = []
-        cdef Transaction tx
+        cdef Transaction tx = self._front
+        cdef Reply last
+        if tx is not None and tx.dot_out and self._lmtp and tx.half_settled():
+            # What some recipients were told stands: only the others are uncertain.
+            last = tx.last_reply()
+            tx.fill_up(Reply(0, None, reason))
+            self._half_outcome(last)
         for tx in (self._front, self._next):
             if tx is not None:
                 transactions.append((tx.token, bool(tx.dot_out)))

@@ -49,4 +49,5 @@ cdef class Transaction:
     cdef int on_recipient(self, ReplyReader reader, bint keep_all) except -1
     cdef bint on_delivered(self, Reply reply) except -1
     cdef bint half_settled(self) noexcept
+    cdef Reply last_reply(self)
     cdef int fill_up(self, Reply reply) except -1

@@ -235,3 +235,7 @@ cdef class Transaction:
         while not self.on_delivered(reply):
             pass
         return 0
+
+    cdef Reply last_reply(self):
+        """LMTP: to the end of content, once there is one."""
+        return <Reply> self.replies[self._settled - 1]

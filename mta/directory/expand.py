@@ -19,6 +19,7 @@ RECIPIENT_LIMIT: Final = 10_000
 LOOKUP_LIMIT: Final = 20_000
 
 Trouble = Literal["loop", "depth", "recipients", "lookups", "unknown"]
+_LIMITS: Final = frozenset(("depth", "recipients", "lookups"))
 
 
 class Recipient(NamedTuple):
@@ -46,6 +47,11 @@ class Finding(NamedTuple):
 class Expansion(NamedTuple):
     recipients: tuple[Recipient, ...]
     findings: tuple[Finding, ...]
+
+    @property
+    def cut_off(self) -> Finding | None:
+        """The limit behind which there may be more recipients than are known here."""
+        return next((finding for finding in self.findings if finding.trouble in _LIMITS), None)
 
 
 _SENTENCES: Final = {

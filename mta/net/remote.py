@@ -152,7 +152,7 @@ class RemoteConnection(asyncio.Protocol):
         self.transport = cast(asyncio.Transport, transport)  # uvloop's is none by inheritance
         peer = transport.get_extra_info("peername")
         self._socket = self.transport.get_extra_info("socket") if isinstance(peer, tuple) else None
-        self.address = f"{peer[0]}:{peer[1]}" if isinstance(peer, tuple) else str(peer or "unix")
+        self.address = shown(peer[0], peer[1]) if isinstance(peer, tuple) else str(peer or "unix")
         self._since = now = asyncio.get_running_loop().time()
         self._wheel.watch(self, now + 1.0)
         if self._tls.mode == "implicit":
@@ -320,3 +320,8 @@ class RemoteConnection(asyncio.Protocol):
             reason = complaint(self._problem)
         self.failed_at, self.failed_code = stage, 0 if reply is None else reply.code
         self._owner.trouble(self, stage, reply, reason, transactions)
+
+
+def shown(ip: str, port: int) -> str:
+    """``192.0.2.1:25`` or ``[2001:db8::1]:25``, as events have it."""
+    return f"[{ip}]:{port}" if ":" in ip else f"{ip}:{port}"

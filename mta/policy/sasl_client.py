@@ -70,10 +70,15 @@ class Plain:
 
     def __init__(self, login: Login) -> None:
         self._login = login
+        self._asked_again = False
 
     def step(self, challenge: bytes | None) -> bytes | None:
-        """A server that wants the initial response separately says an empty challenge; none other has an answer."""
-        return f"\0{self._login.user}\0{self._login.password}".encode() if not challenge else None
+        """A server that wants the initial response separately says an empty challenge, once; none other has an answer,
+        or a login would never come to an end."""
+        if challenge or (challenge is not None and self._asked_again):
+            return None
+        self._asked_again = challenge is not None
+        return f"\0{self._login.user}\0{self._login.password}".encode()
 
 
 class LoginExchange:

@@ -23,6 +23,7 @@ READABLE: Final = 6
 _IDENTITY: Final = ("", "7bit", "8bit", "binary")
 _LONG: Final = re.compile(rb"[^\r\n]{%d}" % (LINE_LIMIT + 1))
 _FIELD: Final = re.compile(rb"[^\r\n]*\r\n(?:[ \t][^\r\n]*\r\n)*")
+_MECHANISM_END: Final = re.compile(r"[;(\s]")
 _SECTION_END: Final = b"\r\n\r\n"
 
 
@@ -76,7 +77,8 @@ def _is_clean(body: bytes) -> bool:
 
 
 def _encoding(fields: Message) -> str:
-    return str(fields.get("Content-Transfer-Encoding", "")).partition(";")[0].strip().lower()
+    """Without a comment behind it (RFC 2045 §6.1), or parameters, which some write."""
+    return _MECHANISM_END.split(str(fields.get("Content-Transfer-Encoding", "")).strip(), maxsplit=1)[0].lower()
 
 
 def _converted(entity: _Entity, default: str, depth: int) -> tuple[bytes, bytes]:
@@ -108,7 +110,9 @@ def _parts(entity: _Entity, kind: str, depth: int) -> bytes:
     boundary = entity.fields.get_boundary()
     if not boundary:
         raise Unconvertible("5.6.1", "a part of many has no boundary")
-    mark = b"--" + boundary.encode("ascii", "surrogateescape")
+    if not boundary.isascii():
+        raise Unconvertible("5.6.1", "the boundary of a part of many is not ASCII")
+    mark = b"--" + boundary.encode("ascii")
     delimiters = list(re.finditer(rb"(?:\A|\r\n)%s(--)?[ \t]*(?=\r\n|\Z)" % re.escape(mark), entity.body))
     default = "message/rfc822" if kind == "multipart/digest" else "text/plain"
     out = []

@@ -8,6 +8,7 @@ known to be permanent is transient: on doubt we try again, and a duplicate is be
 kind        what happened                                       what follows
 ==========  ==================================================  ===========================================
 REPLY       the remote answered MAIL, RCPT, DATA or the dot     4yz: retry; 5yz: the recipient has failed
+REPLY       552 to RCPT: too many recipients                    retry (RFC 5321 §4.5.3.1.10)
 GREETING    greeting or EHLO refused, whatever the code         next host (the shell), then retry
 CONNECT     no connection to a host                             next host (the shell), then retry
 LOST        connection lost before the end of content           next host (the shell), then retry
@@ -19,6 +20,7 @@ TOO_LARGE   above the remote's SIZE limit                       next host (the s
 LACKING     the remote lacks what the message needs             next host (the shell), then failed
 DEADLINE    the sender's deadline has passed (DELIVERBY)        the recipient has failed
 TLS         no TLS, or none that can be trusted, but needed     next host (the shell), then retry
+TLS         530 to MAIL after TLS that was offered has failed   retry
 LOGIN       the remote refused our login                        next host (the shell), then retry
 ==========  ==================================================  ===========================================
 """
@@ -77,6 +79,10 @@ _STATUS = {
 }
 
 
+#: Statuses that too many recipients in a transaction have: said with 552, and as we call it, since it passes.
+_TOO_MANY, _TOO_MANY_NOW = "5.5.3", "4.5.3"
+
+
 class RemoteReply(Protocol):
     """The part of a remote's reply that matters here (``mta_ext.reply.Reply``)."""
 
@@ -106,14 +112,22 @@ class Problem:
     def of_reply(cls, stage: str, reply: RemoteReply) -> "Problem":
         """The remote answered ``stage`` with something else than success."""
         kind = Kind.GREETING if stage in ("GREETING", "EHLO") else Kind.REPLY
+        if _too_many(stage, reply.code, reply.enhanced or _TOO_MANY):
+            return cls(kind, code=reply.code, status=_TOO_MANY_NOW, text=reply.text, stage=stage)
         status = reply.enhanced or f"{5 if reply.code >= 500 and kind is Kind.REPLY else 4}.0.0"
         return cls(kind, code=reply.code, status=status, text=reply.text, stage=stage)
+
+
+def _too_many(stage: str, code: int, status: str) -> bool:
+    """RFC 821 had 552 where 452 is meant: this recipient is one more than the remote takes in one transaction. One with
+    another status (a full mailbox) means what it says."""
+    return code == 552 and stage == "RCPT" and status in (_TOO_MANY, _TOO_MANY_NOW)
 
 
 def permanent(problem: Problem) -> bool:
     """Whether trying again cannot help."""
     if problem.kind is Kind.REPLY:
-        return 500 <= problem.code <= 599
+        return 500 <= problem.code <= 599 and not _too_many(problem.stage, problem.code, problem.status)
     return problem.kind in PERMANENT
 
 
@@ -124,6 +138,12 @@ def tries_next_host(problem: Problem) -> bool:
     if problem.kind is Kind.REPLY:
         return problem.code == 421 and problem.stage != "DOT"
     return problem.kind in HOST_TROUBLE
+
+
+def asks_for_tls(stage: str, reply: RemoteReply) -> bool:
+    """Whether a host may have refused mail for want of TLS (RFC 3207 §4). Where it offers that, and it did not come
+    about now, the refusal says nothing about the mail."""
+    return stage == "MAIL" and reply.code == 530
 
 
 def lacks(problem: Problem) -> bool:

@@ -12,6 +12,7 @@ from mta.model.message import Message, Recipient
 from mta.model.spoolid import IdSource
 from mta.policy.offer import asks_for
 from mta.policy.retry import late
+from mta.policy.seven_bit import Unconvertible, seven_bit
 from mta.queue.entry import Entry
 from mta.services.enqueue import enqueue
 from mta.spool.protocol import Spool
@@ -79,7 +80,7 @@ class Bounces:
             spool_id=spool_id,
             now_ms=now,
             headers=self.head(message, entry),
-            original=self._content(message, entry) if full else None,
+            original=self._original(message, entry) if full else None,
             give_up_at=message.waiting_since + self._give_up,
         )
         to = message.reverse_path
@@ -107,7 +108,15 @@ class Bounces:
         content = content[: HEADERS * 2]
         return content[: min(scan_headers(content).end, HEADERS)]
 
-    def _content(self, message: Message, entry: Entry | None) -> bytes:
+    def _original(self, message: Message, entry: Entry | None) -> bytes | None:
+        """The whole content; None when a host that takes seven bits only could not take the report with it: nobody
+        would hear of that."""
         if entry is not None and entry.content is not None:
-            return entry.content
-        return b"".join(self._spool.content(message))
+            content = entry.content
+        else:
+            content = b"".join(self._spool.content(message))
+        try:
+            seven_bit(content)
+        except Unconvertible:
+            return None
+        return content

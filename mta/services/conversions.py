@@ -5,15 +5,19 @@ needed (``mta.policy.offer``). Loop thread only.
 """
 
 import asyncio
+import logging
 from collections.abc import Callable
 from typing import Any
 from weakref import WeakKeyDictionary
 
 from mta.model.message import Message
+from mta.model.spoolid import format_id
 from mta.policy.seven_bit import Unconvertible, seven_bit
 from mta.policy.trouble import Kind, Problem
 from mta.queue.entry import Entry
 from mta.routing.destination import Host
+
+_log = logging.getLogger("mta.delivery")
 
 #: Octets up to which a conversion is made at once: 2 or 3 ms of the loop.
 AT_ONCE = 65_536
@@ -52,6 +56,10 @@ class Conversions:
             problem = problem_of(error)
         except (OSError, MemoryError) as error:
             problem = Problem(Kind.LOST, status="4.3.0", text=f"the content could not be read: {error}")
+        except Exception as error:
+            # A bug: the message is in no line now, and would wait for a restart if nobody heard of it.
+            _log.error("conversion of message %s: %r", format_id(entry.spool_id), error, exc_info=error)
+            problem = Problem(Kind.LOST, status="4.3.0", text=f"internal error: {error}")
         finally:
             entry.in_flight = False
         self._done(entry, host, problem)

@@ -16,7 +16,7 @@ from mta.model.spoolid import format_id
 from mta.net.deadlines import Wheel
 from mta.net.remote import RemoteConnection
 from mta.policy.offer import PLAIN, Sending, is_plain, sending
-from mta.policy.trouble import Kind, Problem, lacks, permanent, tries_next_host
+from mta.policy.trouble import Kind, Problem, asks_for_tls, lacks, permanent, tries_next_host
 from mta.queue.entry import Attempt, Entry
 from mta.queue.site import Site
 from mta.routing.destination import checked, without
@@ -404,8 +404,19 @@ class SiteDelivery:
         self, remote: RemoteConnection, attempt: Attempt, stage: str, reply: Reply, recipients: list[Reply] | None
     ) -> None:
         attempt.entry.in_flight = False
-        if attempt.entry.home.outcomes.settle(self.queue.name, remote, attempt, stage, reply, recipients):
+        outcomes = attempt.entry.home.outcomes
+        if asks_for_tls(stage, reply) and self._left_tls_away(remote):
+            self._delivery.dialer.try_tls(remote.place)
+            remote.most = remote.sent  # nothing goes over this one
+            text = f"{remote.host} wants TLS, and no handshake came about: {reply}"
+            outcomes.interrupted(self.queue.name, remote, attempt, Problem(Kind.TLS, text=text, stage=stage))
+        elif outcomes.settle(self.queue.name, remote, attempt, stage, reply, recipients):
             self.queue.ready.appendleft(attempt.entry)
+
+    def _left_tls_away(self, remote: RemoteConnection) -> bool:
+        """The host offers TLS and we would take it, but a handshake has failed, or STARTTLS was refused."""
+        mode = self.destination.tls or self._delivery.settings.tls
+        return mode == "opportunistic" and remote.tls is None and "STARTTLS" in remote.session.extensions
 
     def trouble(
         self, remote: RemoteConnection, stage: str, reply: Reply | None, reason: str, lost: list[tuple[object, bool]]
@@ -419,8 +430,10 @@ class SiteDelivery:
             entry = token.entry
             entry.in_flight = False
             problem = Problem(Kind.UNCERTAIN if uncertain else Kind.LOST, text=reason, stage=stage)
-            if reply is not None and not uncertain and (reply.code == 421 or stage == "CONTENT"):
-                problem = Problem.of_reply(stage, reply)  # any other speaks of the session: RSET was refused
+            answered = stage == "CONTENT" and token is lost[0][0]
+            if reply is not None and not uncertain and (reply.code == 421 or answered):
+                # Any other speaks of the session (RSET was refused), or of the content ahead of this one.
+                problem = Problem.of_reply(stage, reply)
             if tries_next_host(problem) and entry.handed_on < len(self.destination.hosts) - (not warm):
                 entry.handed_on += 1
                 if not warm:

@@ -60,6 +60,10 @@ class Dialer:
         """TLS may be tried again with everybody at once."""
         self._without_tls.clear()
 
+    def try_tls(self, host: Host) -> None:
+        """This one takes no mail in the clear."""
+        self._without_tls.pop(host.name, None)
+
     async def dial(
         self, owner: RemoteOwner, destination: Destination, host: Host
     ) -> tuple[RemoteConnection | None, Problem]:

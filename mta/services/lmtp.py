@@ -23,6 +23,7 @@ from mta.metrics.layout import REJECTED
 from mta.model.spoolid import IdSource, format_id
 from mta.net.server import ServerConnection
 from mta.services.connections import Connections
+from mta.services.idn import in_ascii
 from mta.services.records import marked, record_rejection, rejection
 from mta.services.sessions import DRAINING, Opened, SessionSettings
 from mta.store.protocol import ContentStream, Copy, Delivery, Outcome, QuotaExceeded, Store, StoreFull
@@ -131,16 +132,17 @@ class Lmtp:
 
     def mailboxes(self, address: str, domain: str) -> list[int]:
         """Those that the address leads to; none when it leads nowhere, or also elsewhere: for elsewhere is the
-        worker's business. Raises DirectoryUnreadable."""
+        worker's business; none, too, when some may lie behind a limit. Raises DirectoryUnreadable."""
         if "@" not in address:  # a bare postmaster
             home = self.local[0] if self.local else domain
             address = f"{address}@{home}"
+        address = in_ascii(address)
         met = self.directory.resolve(address)
         if met is None or met.kind == "mailbox":
             return [] if met is None else [met.mailbox]
-        recipients = expand(address, self.directory.resolve, self.local.__contains__).recipients
-        found = [recipient.mailbox for recipient in recipients]
-        return found if all(found) else []
+        behind = expand(address, self.directory.resolve, self.local.__contains__)
+        found = [recipient.mailbox for recipient in behind.recipients]
+        return found if all(found) and behind.cut_off is None else []
 
 
 class _Recipient:

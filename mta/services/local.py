@@ -32,6 +32,8 @@ UNREADABLE = b"451 4.3.0 the directory cannot be read, try again later\r\n"
 NOBODY = Problem(Kind.ROUTING, status="5.1.1", text="no such recipient here")
 LOOP = Problem(Kind.ROUTING, status="5.4.6", text="the alias or list leads only back to itself")
 EMPTY = Problem(Kind.ROUTING, status="5.2.4", text="nobody is behind the alias or list")
+#: The log says which limit, and where: senders need not know who is in a list.
+BOUNDLESS = Problem(Kind.ROUTING, status="5.2.4", text="the alias or list has too many recipients or levels")
 #: Seconds between two lines in the log about a directory that stays unreadable.
 REMIND = 60.0
 
@@ -123,8 +125,12 @@ class LocalMail:
 
     def _behind(self, recipient: Recipient) -> Replaced | Problem:
         """Who gets the message in the recipient's place, or why there is nobody. An address that a list names and
-        nobody has is among them: it fails by itself, and whoever hears of the list's failures hears of it."""
+        nobody has is among them: it fails by itself, and whoever hears of the list's failures hears of it. Of those
+        behind a limit nobody would hear: then none gets it, and the sender is told."""
         found = expand(recipient.forward_path, self._directory.resolve, self.domains.__contains__)
+        if found.cut_off is not None:
+            _log.warning("%s: %s", recipient.forward_path, found.cut_off)
+            return BOUNDLESS
         by_owner: dict[str, list[str]] = {"": []}
         for member in found.recipients:
             by_owner.setdefault(member.owner, []).append(member.address)

@@ -148,7 +148,7 @@ class Outcomes:
                     reported.append(self._noted(recipient, own, told))
                 self._counters.add(DELIVERED, 1)
                 self._tell("Delivery", message, recipient, told, response_of(own, at))
-            elif self._troubled(message, recipient, Problem.of_reply(at, own), told):
+            elif self._troubled(message, recipient, problem_of(at, own), told):
                 failed.append(recipient)
         return self.advance(
             entry, message, delivered=delivered, failed=failed, reported=reported, action=action_of(told)
@@ -166,13 +166,14 @@ class Outcomes:
         self._whole(entry, attempt.recipients, problem, told)
 
     def failed_whole(self, entry: Entry, site: str, host: str, problem: Problem) -> None:
-        """No transaction took place: no route, no connection, too large for the remote."""
+        """No transaction took place: no route, no connection, too large for the remote. Who has had his reply in this
+        pass already keeps it."""
         message = self.scheduler.open(entry)
         if message is None:
             self.scheduler.close(entry)
             return
         told = Told(site, host, "", (entry.reception, self._age(message), 0.0, 0.0))
-        self._whole(entry, members(message, entry.group), problem, told)
+        self._whole(entry, members(message, entry.group)[entry.offset :], problem, told)
 
     def _age(self, message: Message) -> float:
         """Seconds since it came, by the wall clock, which may have been set back."""
@@ -366,6 +367,11 @@ def told_of(site: str, remote: RemoteConnection, delays: tuple[float, float, flo
 def action_of(told: Told) -> str:
     """What a report calls a success (RFC 3464 §2.3.3): behind LMTP there is a mailbox."""
     return "delivered" if told.offer.last_hop else "relayed"
+
+
+def problem_of(stage: str, reply: Reply) -> Problem:
+    """What a recipient's own reply came to; with code 0 there was none, and perhaps he has the message."""
+    return Problem.of_reply(stage, reply) if reply.code else Problem(Kind.UNCERTAIN, text=reply.text, stage=stage)
 
 
 def response_of(reply: Reply, stage: str) -> Response:

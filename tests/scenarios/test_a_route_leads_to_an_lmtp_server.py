@@ -2,6 +2,7 @@
 
 import pytest
 
+from tests.harness.scripted_remote import DROP
 from tests.harness.stories import read_report, route
 
 
@@ -39,3 +40,20 @@ def test_a_recipient_refused_by_lmtp_before_the_content_is_told_alone(mta, sink)
     server.wait_for_empty_queue()
     [delivered] = server.wait_for_events(1, "Delivery", delivery_protocol="LMTP")
     assert delivered["recipient"] == "ann@minasi.example"
+
+
+def test_what_lmtp_said_of_some_stands_when_the_connection_is_lost_before_the_others(mta, sink) -> None:
+    store = sink({"DOT": ["250 2.0.0 kept", "552 5.2.2 mailbox full", DROP]}, lmtp=True)
+    home = sink()
+    to = f"lmtp://127.0.0.1:{store.port}"
+    server = mta(route=[{"domain": "minasi.example", "to": to}, route("*", home.port)])
+    queue_id = server.send([f"{name}@minasi.example" for name in ("ann", "bob", "cid")])
+    server.wait_for_events(2, "Delivery", id=queue_id)
+    assert [message.recipients for message in store.received] == [
+        ["ann@minasi.example", "bob@minasi.example", "cid@minasi.example"],
+        ["cid@minasi.example"],
+    ]
+    [again] = server.wait_for_events(1, "TransientFailure", id=queue_id)
+    assert (again["recipient"], again["response"]["enhanced_code"]) == ("cid@minasi.example", "4.4.2")
+    assert read_report(home.wait_for(1)[0]).statuses == {"bob@minasi.example": ("failed", "5.2.2")}
+    server.wait_for_empty_queue()

@@ -148,14 +148,25 @@ def test_lmtp_refusals_before_the_content_read_as_in_smtp() -> None:
     assert driver.outcomes == [(1, "DATA", "451 no", ["250 a", "550 b", "250 c"])]
 
 
-def test_lmtp_lost_between_two_replies_is_uncertain() -> None:
-    driver = greeted(Driver([Job(1, THREE)], options={"lmtp": True}), "PIPELINING")
+LOST = "0 the connection was lost before the reply to the end of content came"
+
+
+@pytest.mark.parametrize("others", [[], [Job(2)]])
+def test_lmtp_lost_between_two_replies_leaves_only_the_others_uncertain(others) -> None:
+    driver = greeted(Driver([Job(1, THREE), *others], options={"lmtp": True}), "PIPELINING")
     driver.hear(b"250 ok\r\n250 a\r\n250 b\r\n250 c\r\n354 go\r\n")
-    driver.hear(b"250 a\r\n250 b\r\n")
+    driver.hear(b"250 a\r\n552 b\r\n")
     driver.session.eof()
-    assert driver.outcomes == []
+    assert driver.outcomes == [(1, "DOT", "552 b", ["250 a", "552 b", LOST])]
     assert driver.trouble[0] == "DOT"
-    assert driver.trouble[3] == [(1, True)]
+    assert driver.trouble[3] == [(job.token, False) for job in others]
+
+
+def test_lmtp_lost_before_the_first_reply_is_uncertain_for_all() -> None:
+    driver = greeted(Driver([Job(1, THREE)], options={"lmtp": True}), "PIPELINING")
+    driver.hear(b"250 ok\r\n250 a\r\n550 b\r\n250 c\r\n354 go\r\n")
+    driver.session.eof()
+    assert (driver.outcomes, driver.trouble[3]) == ([], [(1, True)])
 
 
 @pytest.mark.parametrize("others", [[], [Job(2)]])

@@ -85,6 +85,12 @@ async def scene(monkeypatch: pytest.MonkeyPatch) -> Scene:
     return made
 
 
+async def test_the_port_can_be_told_from_the_address(scene: Scene):
+    assert scene.remote.address == "192.0.2.25:25"
+    scene.remote.connection_made(FakeTransport(scene.remote, ("2001:db8::25", 25, 0, 0)))
+    assert scene.remote.address == "[2001:db8::25]:25"
+
+
 async def test_a_remote_that_never_greets_is_cut_off(scene: Scene):
     assert COMMAND <= scene.seconds_until_something_happens() <= COMMAND + 2
     assert scene.owner.heard == [("trouble", "GREETING", [])]

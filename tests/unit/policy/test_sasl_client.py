@@ -86,6 +86,7 @@ def test_plain_and_login_say_it_once():
     plain = choose("PLAIN", LOGIN, NONCE, secure=True)
     assert plain is not None
     assert (plain.step(None), plain.step(b""), plain.step(b"more?")) == (b"\0user\0pencil", b"\0user\0pencil", None)
+    assert plain.step(b"") is None, "who asks for ever gets no answer"
     login = choose("LOGIN", Login("jürgen", "pässword"), NONCE, secure=True)
     assert login is not None
     assert login.step(None) is None

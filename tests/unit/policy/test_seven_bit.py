@@ -39,6 +39,16 @@ def test_a_text_becomes_quoted_printable():
     assert b"Gr=C3=BC=C3=9Fe aus K=C3=B6ln\r\n" in came
 
 
+@pytest.mark.parametrize("said", [b"8bit (as it comes)", b"8BIT; x=1", b"\r\n 8bit"])
+def test_a_comment_behind_the_encoding_is_none_of_it(said: bytes):
+    content = (
+        b"Content-Type: text/plain; charset=utf-8\r\nContent-Transfer-Encoding: "
+        + said
+        + b"\r\n\r\nGr\xc3\xbc\xc3\x9fe\r\n"
+    )
+    assert is_seven_bit(seven_bit(content))
+
+
 def test_a_message_without_mime_says_what_is_known_of_it():
     came = seven_bit(b"Subject: x\r\n\r\n" + TEXT)
     parsed: Message = message_from_bytes(came)
@@ -118,6 +128,8 @@ SIGNED = b'Content-Type: multipart/signed; boundary=b; protocol="x/y"\r\n\r\n--b
         (b"Content-Type: message/partial; id=x\r\n\r\n\xff", "5.6.3"),
         (b"Content-Type: multipart/mixed\r\n\r\n\xff", "5.6.1"),
         (b"Content-Type: multipart/mixed; boundary=b\r\n\r\n\xff", "5.6.1"),
+        (b'Content-Type: multipart/mixed; boundary="\xfc"\r\n\r\n--\xfc\r\n\r\n\xff\r\n--\xfc--\r\n', "5.6.1"),
+        (b"Content-Type: multipart/mixed; boundary*=utf-8''%C3%BC\r\n\r\n\xff", "5.6.1"),
         (b"Content-Transfer-Encoding: base64\r\n\r\n\xff", "5.6.1"),
         (b"Content-Type: message/rfc822\r\n\r\n" * (DEPTH_LIMIT + 2) + b"\xff", "5.6.1"),
     ],

@@ -20,12 +20,26 @@ def said(stage, code, enhanced=None):
 
 
 @pytest.mark.parametrize("stage", STAGES)
-@pytest.mark.parametrize("code", [500, 550, 552, 554, 571, 599])
+@pytest.mark.parametrize("code", [500, 550, 553, 554, 571, 599])
 def test_a_refusal_of_the_message_or_recipient_is_final(stage, code):
     problem = said(stage, code)
     assert permanent(problem)
     assert decide(problem, expired=False) is decide(problem, expired=True) is Verdict.FAIL
     assert not tries_next_host(problem)
+
+
+@pytest.mark.parametrize("enhanced", [None, "5.5.3"])
+def test_552_to_a_recipient_too_many_passes(enhanced):
+    problem = said("RCPT", 552, enhanced)
+    assert (decide(problem, expired=False), problem.status) == (Verdict.RETRY, "4.5.3")
+    assert decide(problem, expired=True) is Verdict.EXPIRE
+
+
+@pytest.mark.parametrize(
+    ("stage", "enhanced"), [("MAIL", None), ("DATA", None), ("DOT", None), ("DOT", "5.5.3"), ("RCPT", "5.2.2")]
+)
+def test_552_that_means_what_it_says_is_final(stage, enhanced):
+    assert decide(said(stage, 552, enhanced), expired=False) is Verdict.FAIL
 
 
 @pytest.mark.parametrize("stage", STAGES)

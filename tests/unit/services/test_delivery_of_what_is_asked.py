@@ -148,14 +148,34 @@ async def test_large_content_is_converted_beside_the_loop(works: Works, monkeypa
     works.nothing_left()
 
 
+async def test_a_bug_in_a_conversion_leaves_no_message_behind(works: Works, monkeypatch, caplog):
+    def broken(content: bytes) -> bytes:
+        raise KeyError("a bug")
+
+    monkeypatch.setattr(conversions, "AT_ONCE", 10)
+    async with Side(works, *SEVEN) as side:
+        with monkeypatch.context() as patch:
+            patch.setattr(conversions, "seven_bit", broken)
+            works.post(somebody(), content=GRUSS, eight_bit=True)
+            await works.until(DEFERRED, 1, refill=False)
+        assert "a bug" in caplog.text
+        await works.until(DELIVERED, 1)
+        assert len(side.mail) == 1
+        works.delivery.drain()
+        await works.connections_end()
+    works.nothing_left()
+
+
 SIGNED = b"Content-Type: multipart/signed; boundary=b\r\n\r\n--b\r\n\r\n\xff\r\n--b--\r\n"
 
 
+@pytest.mark.parametrize("ret", [None, "FULL"])
 @pytest.mark.parametrize("at_once", [1, 1 << 20])
-async def test_a_signed_message_comes_back_rather_than_broken(works: Works, monkeypatch, at_once: int):
+async def test_a_signed_message_comes_back_rather_than_broken(works: Works, monkeypatch, at_once: int, ret: str | None):
+    """Its header section alone where the report has to go to who takes seven bits as well."""
     monkeypatch.setattr(conversions, "AT_ONCE", at_once)
     async with Side(works, *SEVEN) as side:
-        works.post(somebody(), content=SIGNED, eight_bit=True)
+        works.post(somebody(), content=SIGNED, eight_bit=True, ret=ret)
         await works.until(FAILED, 1)
         await works.until(DELIVERED, 1)
         assert side.mail == []

@@ -66,6 +66,24 @@ async def test_more_than_a_hundred_recipients_go_in_several_transactions(works: 
     works.nothing_left()
 
 
+async def test_who_was_deferred_in_the_first_transaction_keeps_his_answer_when_there_is_no_second(works: Works):
+    works.delivery.settings = SETTINGS._replace(messages_per_connection=1)
+    some = scripts({"RCPT": ["450 4.2.0 later"]}, {"CONNECT": ["554 5.3.2 no service"]}, {})
+    async with ScriptedServer(some) as server:
+        works.router.lead_to(server.port)
+        message = works.send(*["a.example"] * 150)
+        await works.until(DELIVERED, 99, refill=False)
+        await works.until(DEFERRED, 1 + 50, refill=False)
+        first, *others = works.spool.load(message.id).queued()
+        assert (first.last_code, first.attempts) == (450, 1)
+        assert {(each.last_code, each.attempts) for each in others} == {(0, 1)}
+        works.delivery.lift_suspensions()
+        await works.until(DELIVERED, 150)
+        works.delivery.drain()
+        await works.connections_end()
+    works.nothing_left()
+
+
 async def test_the_limit_holds_while_remotes_are_slow_to_say_goodbye(works: Works, tmp_path: Path):
     """A connection counts until it is closed, not until we have said QUIT."""
     works.delivery.settings = SETTINGS._replace(messages_per_connection=1)
@@ -128,6 +146,19 @@ async def test_a_refused_rset_says_nothing_about_the_next_message(works: Works):
         works.router.lead_to(server.port)
         works.send(), works.send()
         await works.until(FAILED, 1)
+        await works.until(DELIVERED, 1)
+        assert works.counters.get(FAILED) == 1
+        works.delivery.drain()
+        await works.connections_end()
+    works.nothing_left()
+
+
+async def test_a_refusal_of_a_content_before_its_end_says_nothing_about_the_message_behind_it(works: Works):
+    """Whose commands are on their way already."""
+    script = {"DATA": [Answer(b"354 go on\r\n552 5.3.4 too much\r\n")]}
+    async with ScriptedServer(scripts(script, {})) as server:
+        works.router.lead_to(server.port)
+        works.send(), works.send()
         await works.until(DELIVERED, 1)
         assert works.counters.get(FAILED) == 1
         works.delivery.drain()

@@ -18,7 +18,7 @@ from mta.net.remote import RemoteDeadlines
 from mta.net.tls import server_context
 from mta.routing.destination import Destination, Host, Login
 from tests.harness.certificates import Certificate, make_certificate
-from tests.harness.scripted_remote import EXTENSIONS, ScriptedRemote, ScriptedServer
+from tests.harness.scripted_remote import EXTENSIONS, ScriptedRemote, ScriptedServer, say
 from tests.harness.works import SETTINGS, Works
 
 LOOPS = pytest.mark.parametrize("run", [asyncio.run, uvloop.run], ids=["asyncio", "uvloop"])
@@ -122,6 +122,39 @@ def test_a_second_connection_resumes_the_session_of_the_first(run, tmp_path: Pat
     play(run, tmp_path, pair, act, messages_per_connection=1)
     stats = context.session_stats()
     assert (stats["accept_good"], stats["hits"]) == (3, 2)
+
+
+class TakesNothingInTheClear(ScriptedRemote):
+    def _on_mail(self, argument: str) -> None:
+        if self.secure:
+            super()._on_mail(argument)
+        else:
+            self._put(say("530 5.7.0 Must issue a STARTTLS command first"))
+
+
+@LOOPS
+@pytest.mark.parametrize("why", ["a failed handshake", "a refused STARTTLS"])
+def test_who_insists_on_tls_that_fails_once_gets_the_message_later(run, tmp_path: Path, pair: Certificate, why: str):
+    """A failure of an hour ago must not send back what this host would take under TLS."""
+    refused = ["454 4.7.0 TLS not available"] if why == "a refused STARTTLS" else []
+    scripts = iter([{"STARTTLS": refused}])
+    bad = server_context(*pair) if refused else impossible(pair)
+
+    async def act(scene: Scene):
+        remotes = lambda: TakesNothingInTheClear(next(scripts, {}), TLS)  # noqa: E731
+        async with ScriptedServer(remotes, context=bad) as server:
+            scene.lead_to(server.port)
+            scene.works.send()
+            await scene.works.until(DEFERRED, 1, refill=False)
+            server._context = server_context(*pair)
+            await scene.works.until(DELIVERED, 1)
+            assert scene.works.counters.get(FAILED) == 0
+            return await scene.end()
+
+    events = play(run, tmp_path, pair, act)
+    told = {event["response"]["enhanced_code"] for event in events if event["type"] == "TransientFailure"}
+    assert told == {"4.7.5"}
+    assert all(event["tls_protocol_version"] for event in events if event["type"] == "Delivery")
 
 
 @LOOPS

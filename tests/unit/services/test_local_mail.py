@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from mta.directory.expand import RECIPIENT_LIMIT
 from mta.directory.protocol import DirectoryUnreadable, Resolution
 from mta.metrics.layout import DEFERRED, DELIVERED, FAILED
 from mta.model.message import Recipient, RecipientState
@@ -16,6 +17,10 @@ from tests.harness.scripted_remote import ScriptedServer
 from tests.harness.works import CLOCK, Works
 
 DOMAIN = "b.example"
+
+
+#: One more than a list may have.
+MANY = tuple(f"{number}@remote.example" for number in range(RECIPIENT_LIMIT + 1))
 
 
 class Table:
@@ -32,6 +37,7 @@ class Table:
             "loop@b.example": Resolution("alias", "loop@b.example", targets=("pool@b.example",)),
             "pool@b.example": Resolution("alias", "pool@b.example", targets=("loop@b.example",)),
             "empty@b.example": Resolution("list", "empty@b.example"),
+            "huge@b.example": Resolution("list", "huge@b.example", targets=MANY, owner="mark@b.example"),
             "ring@b.example": Resolution("list", "ring@b.example", targets=("left@b.example",), owner="ring@b.example"),
             "past@b.example": Resolution("list", "past@b.example", targets=("left@b.example",), owner="mark@b.example"),
             "team@b.example": Resolution(
@@ -143,6 +149,7 @@ async def test_a_message_reaches_those_behind_its_recipients_once(
         ("gone@b.example", "5.1.1"),
         ("loop@b.example", "5.4.6"),
         ("empty@b.example", "5.2.4"),
+        ("huge@b.example", "5.2.4"),  # not the first ten thousand, and a word in the log about the others
     ],
 )
 async def test_who_turns_out_to_be_nobody_is_told_to_the_sender(works: Works, path: str, status: str) -> None:
