@@ -17,7 +17,7 @@ import msgspec
 from mta import __version__
 from mta.attendant.cage import Cage
 from mta.attendant.fanout import Fanout
-from mta.attendant.hookcheck import check_hooks
+from mta.attendant.filecheck import check_files
 from mta.attendant.listeners import Place
 from mta.attendant.notify import Notifier
 from mta.attendant.parked import ParkedListeners
@@ -318,7 +318,7 @@ class Attendant:
         self._notifier.reloading()
         try:
             config = self._load()
-            await asyncio.to_thread(check_hooks, config)
+            await asyncio.to_thread(check_files, config, self._clock)
             self._take_config(config)
             for name in list(self._supervisor.services):
                 if not self._stopping.is_set():

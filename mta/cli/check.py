@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 def command() -> None:
     """Check the configuration file: one line per error and exit 78, or a summary of what a start would do.
 
-    Nothing is bound, made or changed, so it may be said while a server runs; hooks are made, certificates loaded. What
-    works and still deserves a word comes as a warning on stderr.
+    Nothing is bound, made or changed, so it may be said while a server runs; hooks are made, certificates and
+    passwords read, by root as the server's user. What works and still deserves a word comes as a warning on stderr.
 
     \b
     mta check --config mta.toml
@@ -28,33 +28,20 @@ def command() -> None:
     """
     import os
 
+    from mta.attendant.filecheck import check_files
+    from mta.attendant.privileges import account_of, acting_as
+    from mta.clock import SystemClock
     from mta.config import find_file, warnings
 
     config = read_config()
-    if config.hook:
-        from mta.services.hooking import load_hooks
-
-        load_hooks(config)
-    if config.login.token_verifier:
-        from mta.services.tokens import load_verifier
-
-        load_verifier(config.login.token_verifier)
-    for line in [*warnings(config), *_certificates(config)]:
+    with acting_as(account_of(config.user) if os.geteuid() == 0 else None):
+        untimely = check_files(config, SystemClock())
+    for line in [*warnings(config), *untimely]:
         click.echo(f"mta: warning: {line}", err=True)
     source = find_file(config_path(), os.environ)
     click.echo(f"{source or 'defaults (there is no file)'}: fine")
     for name, value in summary(config):
         click.echo(f"  {name:<10} {value}")
-
-
-def _certificates(config: "Config") -> list[str]:
-    """What is to be said about them. Raises ConfigError."""
-    if all(listener.tls == "none" for listener in config.listener):
-        return []
-    from mta.clock import SystemClock
-    from mta.net.tls import check_certificates
-
-    return check_certificates(config, SystemClock().now_ms())
 
 
 def summary(config: "Config") -> Iterator[tuple[str, str]]:

@@ -233,6 +233,19 @@ def _check_route(route: Route, path: str, findings: Findings) -> None:
             findings.add(f"{path}.password_file", error.findings[0])
 
 
+def check_passwords(config: Config) -> None:
+    """Reads them again, after a change of user. Raises ConfigError."""
+    findings: list[str] = []
+    for i, route in enumerate(config.route):
+        try:
+            if route.password_file is not None:
+                read_password(route.password_file)
+        except ConfigError as error:
+            findings.append(f"route[{i}].password_file: {error.findings[0]}")
+    if findings:
+        raise ConfigError(findings)
+
+
 def read_password(path: Path) -> str:
     """The first line of the file, without its end. Raises ConfigError."""
     try:
