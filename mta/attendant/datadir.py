@@ -23,6 +23,10 @@ def make_data_dir(path: Path) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.mkdir(mode=0o700, exist_ok=True)
+    except (FileExistsError, NotADirectoryError) as e:
+        raise CannotCreateError(
+            f"data_dir {path} cannot be made: a file is in its place; remove it, or set data_dir in the configuration"
+        ) from e
     except OSError as e:
         raise CannotCreateError(
             f"data_dir {path} cannot be made: {e.strerror}; make it, or set data_dir in the configuration"

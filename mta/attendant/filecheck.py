@@ -8,6 +8,8 @@ import os
 import pwd
 import sys
 from collections.abc import Callable
+from itertools import chain
+from pathlib import Path
 from typing import Final
 
 import mta
@@ -18,6 +20,8 @@ from mta.errors import ConfigError, NotAllowedError
 from mta.net.tls import check_certificates
 from mta.net.tls_client import client_context
 
+#: Directories below data_dir that services keep.
+_MADE: Final = ("spool", "directory", "store")
 _DENIED: Final = "Permission denied"
 #: What a service cannot start without; who was root may have left it behind in root's home.
 _PROGRAM: Final = ((sys.executable, os.X_OK), (os.__file__, os.R_OK), (str(mta.__file__), os.R_OK))
@@ -43,6 +47,29 @@ def check_files(config: Config, clock: Clock) -> list[str]:
     if findings:
         raise ConfigError(findings)
     return lines
+
+
+def check_data(config: Config) -> None:
+    """What an earlier start made, perhaps as another user. Raises NotAllowedError."""
+    made = [config.data_dir / name for name in _MADE]
+    made += [Path(top) / name for start in made for top, *names in os.walk(start) for name in chain(*names)]
+    events = [Path(config.log.events)] if config.log.events != "-" else []
+    for path in (*made, *events):
+        if not _is_missing(path) and not os.access(path, os.R_OK | os.W_OK, effective_ids=True):
+            what = path if path in events else config.data_dir
+            raise NotAllowedError(
+                f"{path} is not writable for user {_user()}, who has to keep it: `chown -R {_user()} {what}`"
+            )
+
+
+def _is_missing(path: Path) -> bool:
+    try:
+        path.lstat()
+    except PermissionError:
+        return False  # it may be there, and is of no use
+    except OSError:
+        return True
+    return False
 
 
 def _check_program() -> None:

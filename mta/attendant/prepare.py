@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from mta.attendant import datadir, privileges
-from mta.attendant.filecheck import check_files
+from mta.attendant.filecheck import check_data, check_files
 from mta.attendant.listeners import Listeners, Owner, Place, remove_socket, tcp_listener, unix_listener
 from mta.attendant.roles import roles_of
 from mta.clock import Clock
@@ -24,12 +24,14 @@ ADMIN_MODE = 0o600
 
 
 class Prepared(NamedTuple):
-    """What the attendant starts from. ``token``: "" on a unix socket, where the file's mode guards."""
+    """What the attendant starts from. ``token``: "" on a unix socket, where the file's mode guards. ``untimely``: a
+    line for each certificate that is not valid now."""
 
     lock: int
     listeners: dict[str, Listeners]
     admin: socket.socket
     token: str
+    untimely: list[str]
 
 
 def prepare(config: Config, clock: Clock) -> Prepared:
@@ -57,8 +59,9 @@ def _prepare(config: Config, clock: Clock, undo: ExitStack) -> Prepared:
     if account is not None:
         privileges.give(config.data_dir, account)
         privileges.drop(account)
-    check_files(config, clock)  # as the user who will have to read them
-    return Prepared(lock, listeners, admin, token)
+    check_data(config)
+    untimely = check_files(config, clock)  # as the user who will have to read them
+    return Prepared(lock, listeners, admin, token, untimely)
 
 
 def _bind(places: list[Place], processes: int, owner: Owner, undo: ExitStack) -> Listeners:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from mta.attendant import filecheck, privileges
-from mta.attendant.filecheck import check_files
+from mta.attendant.filecheck import check_data, check_files
 from mta.attendant.prepare import prepare
 from mta.attendant.privileges import Account, account_of, acting_as
 from mta.clock import SystemClock
@@ -81,12 +81,18 @@ def test_what_only_root_can_read_is_named_with_the_user_who_cannot(tmp_path: Pat
     password.chmod(0o600)
     made = make_certificate(tmp_path)
     made.private_key.chmod(0o600)
-    config = parse(
-        f'[[listener]]\naddress = "127.0.0.1:0"\ntls = "starttls"\ncertificate = "{made.certificate}"\n'
-        f'private_key = "{made.private_key}"\n[[route]]\ndomain = "*"\nto = "smtp://192.0.2.1:25"\nusername = "we"\n'
-        f'password_file = "{password}"\n'
+    text = "\n".join(
+        [
+            f'user = "nobody"\ndata_dir = "{tmp_path}/data"\n[[listener]]\naddress = "127.0.0.1:0"\ntls = "starttls"',
+            f'certificate = "{made.certificate}"\nprivate_key = "{made.private_key}"',
+            '[[route]]\ndomain = "*"\nto = "smtp://192.0.2.1:25"\nusername = "we"',
+            f'password_file = "{password}"',
+        ]
     )
+    config = parse(text)
     check_files(config, SystemClock())
+    with acting_as(nobody):
+        assert parse(text) == config  # whoever asks for the status need not know the password
     with acting_as(nobody), pytest.raises(ConfigError) as caught:
         check_files(config, SystemClock())
     assert os.geteuid() == 0
@@ -128,3 +134,16 @@ def test_authorities_and_a_token_verifier_that_are_not_there_are_named_before_a_
     authorities, verifier = caught.value.findings
     assert authorities == f"delivery.tls_authorities: {missing}: cannot be read: No such file or directory"
     assert verifier.startswith('login.token_verifier: "no_such_module:judge" cannot be loaded: ')
+
+
+@as_root
+def test_what_another_user_has_left_in_the_data_directory_is_named_with_what_to_do(
+    tmp_path: Path, nobody: Account
+) -> None:
+    shard = tmp_path / "spool" / "0"
+    shard.mkdir(parents=True)
+    config = parse(f'data_dir = "{tmp_path}"\n')
+    check_data(config)
+    shard.parent.chmod(0o755)
+    with acting_as(nobody), pytest.raises(NotAllowedError, match=f"user nobody, .*: `chown -R nobody {tmp_path}`"):
+        check_data(config)
