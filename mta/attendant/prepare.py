@@ -44,7 +44,7 @@ def prepare(config: Config, clock: Clock) -> Prepared:
 
 def _prepare(config: Config, clock: Clock, undo: ExitStack) -> Prepared:
     account = privileges.account_of(config.user) if os.geteuid() == 0 else None
-    token = _read_token(config)
+    token = read_token(config)
     datadir.make_data_dir(config.data_dir)
     owner = (account.uid, account.gid) if account is not None else None
     lock = datadir.hold_lock(config.data_dir, clock, _sleep, owner=owner)
@@ -93,8 +93,8 @@ def _files_outside(config: Config) -> list[Path]:
     return [Path(file) for file in files if file]
 
 
-def _read_token(config: Config) -> str:
-    """Read before root is given up: the file may be root's alone."""
+def read_token(config: Config) -> str:
+    """Read before root is given up: the file may be root's alone. Raises ConfigError, NotAllowedError."""
     if config.admin.address.path:
         return ""
     if config.admin.token_file is None:
@@ -104,7 +104,8 @@ def _read_token(config: Config) -> str:
     except PermissionError as e:
         raise NotAllowedError(f"admin.token_file: {config.admin.token_file} cannot be read: {e.strerror}") from e
     except (OSError, UnicodeDecodeError) as e:
-        raise ConfigError([f"admin.token_file: {config.admin.token_file} cannot be read: {e}"]) from e
+        reason = e.strerror if isinstance(e, OSError) else "it is not UTF-8"
+        raise ConfigError([f"admin.token_file: {config.admin.token_file} cannot be read: {reason}"]) from e
     if not token:
         raise ConfigError([f"admin.token_file: {config.admin.token_file} is empty: put a long random text into it"])
     return token

@@ -29,11 +29,13 @@ def command() -> None:
     import os
 
     from mta.attendant.filecheck import check_files
+    from mta.attendant.prepare import read_token
     from mta.attendant.privileges import account_of, acting_as
     from mta.clock import SystemClock
     from mta.config import find_file, warnings
 
     config = read_config()
+    read_token(config)
     with acting_as(account_of(config.user) if os.geteuid() == 0 else None):
         untimely = check_files(config, SystemClock())
     for line in [*warnings(config), *untimely]:

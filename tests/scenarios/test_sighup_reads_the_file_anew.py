@@ -52,3 +52,8 @@ def test_a_certificate_that_is_broken_meanwhile_costs_no_worker(mta, tmp_path) -
     assert server.await_line("reload: nothing").endswith("nothing was changed")
     assert {row["name"]: row["pid"] for row in server.status()["services"]} == before
     keys.certificate.write_text(good)
+    # A certificate that is about to end is told by the start and by each reload.
+    assert len([line for line in server.stderr if "the certificate is valid until" in line]) == 1
+    server.signal(SIGHUP)
+    assert str(keys.certificate) in server.await_line("the certificate is valid until")
+    server.await_line("reload: done")

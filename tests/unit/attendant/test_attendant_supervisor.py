@@ -203,3 +203,5 @@ async def test_an_operator_s_stop_is_shown_as_such() -> None:
     assert (stage.store.state, stage.store.reason) == ("stopped", "stopped by an operator")
     assert "park store" in stage.log
     await until(stage.supervisor.all_ready.is_set)
+    stage.supervisor.start("store")
+    assert (stage.store.state, stage.store.reason) == ("starting", "")
