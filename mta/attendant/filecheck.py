@@ -53,10 +53,12 @@ def check_data(config: Config) -> None:
     """What an earlier start made, perhaps as another user. Raises NotAllowedError."""
     made = [config.data_dir / name for name in _MADE]
     made += [Path(top) / name for start in made for top, *names in os.walk(start) for name in chain(*names)]
-    events = [Path(config.log.events)] if config.log.events != "-" else []
-    for path in (*made, *events):
+    events = Path(config.log.events)
+    # Nobody waits for its disk later; now it is a slip that somebody can put right.
+    log = [] if config.log.events == "-" else [events.parent if _is_missing(events) else events]
+    for path in (*made, *log):
         if not _is_missing(path) and not os.access(path, os.R_OK | os.W_OK, effective_ids=True):
-            what = path if path in events else config.data_dir
+            what = path if path in log else config.data_dir
             raise NotAllowedError(
                 f"{path} is not writable for user {_user()}, who has to keep it: `chown -R {_user()} {what}`"
             )

@@ -147,3 +147,14 @@ def test_what_another_user_has_left_in_the_data_directory_is_named_with_what_to_
     shard.parent.chmod(0o755)
     with acting_as(nobody), pytest.raises(NotAllowedError, match=f"user nobody, .*: `chown -R nobody {tmp_path}`"):
         check_data(config)
+
+
+@as_root
+def test_a_directory_of_logs_that_the_user_cannot_write_is_named(tmp_path: Path, nobody: Account) -> None:
+    logs = tmp_path / "log"
+    logs.mkdir()
+    config = parse(f'data_dir = "/nonexistent"\n[log]\nevents = "{logs}/events.jsonl"\n')
+    check_data(config)
+    with acting_as(nobody), pytest.raises(NotAllowedError, match=f"{logs}.* is not writable for user nobody"):
+        check_data(config)
+    check_data(parse('data_dir = "/nonexistent"\n[log]\nevents = "-"\n'))
