@@ -7,7 +7,10 @@ Never does: timers and sleeps (they belong to the IO shells).
 
 import time
 from email.utils import formatdate
-from typing import Protocol
+from typing import Final, Protocol
+
+#: The last second that is written as a date: a calendar ends with the year 9999, in some time zones a day earlier.
+LAST_MOMENT: Final = 253_402_214_400
 
 
 class Clock(Protocol):

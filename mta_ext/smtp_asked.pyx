@@ -17,6 +17,7 @@ from mta_ext.smtp_replies cimport (
     CANNOT_VERIFY,
     NODE_NOT_ALLOWED,
     NON_ASCII_PATH,
+    NON_ASCII_REPLY,
     NOT_AUTHORIZED,
     OK,
 )
@@ -43,11 +44,17 @@ cdef object asked_text(SmtpState self, const char *text, Py_ssize_t length):
         length -= 9
         while length and text[length - 1] == SPACE:
             length -= 1
+    self._asked_utf8 = utf8
     if length == 0:
         return BAD_ARGUMENT
     if self._high and not utf8:
         return NON_ASCII_PATH
     return PyUnicode_DecodeUTF8(text, length, NULL)
+
+
+cdef int say_asked(SmtpState self, bytes reply) except -1:
+    """UTF-8 is for those who have said that they read it (RFC 6531 §3.7.4.2)."""
+    return self._say(reply if self._asked_utf8 or reply.isascii() else NON_ASCII_REPLY)
 
 
 cdef int verify(SmtpState self, const char *text, Py_ssize_t length) except -1:
@@ -62,7 +69,7 @@ cdef int verify(SmtpState self, const char *text, Py_ssize_t length) except -1:
 
 
 cdef int settle_verify(SmtpState self, bytes reply, bint good) except -1:
-    return self._say(CANNOT_VERIFY if reply is None else reply)
+    return say_asked(self, CANNOT_VERIFY if reply is None else reply)
 
 
 cdef int expand(SmtpState self, const char *text, Py_ssize_t length) except -1:
@@ -74,7 +81,7 @@ cdef int expand(SmtpState self, const char *text, Py_ssize_t length) except -1:
 
 
 cdef int settle_expand(SmtpState self, bytes reply, bint good) except -1:
-    return self._say(CANNOT_EXPAND if reply is None else reply)
+    return say_asked(self, CANNOT_EXPAND if reply is None else reply)
 
 
 cdef int etrn(SmtpState self, const char *text, Py_ssize_t length) except -1:

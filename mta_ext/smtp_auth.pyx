@@ -25,7 +25,6 @@ from mta_ext.smtp_replies cimport (
 )
 from mta_ext.smtp_state cimport EXCHANGE, HANDSHAKE, ON_SASL, ON_STARTTLS, READY, SmtpState
 
-from mta_ext.smtp_extensions import PLAINTEXT_MECHANISMS
 
 cdef enum:
     SPACE = 32
@@ -79,7 +78,7 @@ cdef int begin_auth(SmtpState self, const char *text, Py_ssize_t length) except 
     mechanism = text[:named].decode("ascii").upper()
     if mechanism not in self._configured.mechanisms:
         return self._say(NO_MECHANISM)
-    if mechanism in PLAINTEXT_MECHANISMS and not (self.secure or self._configured.plaintext_login):
+    if not (self.secure or self._configured.plaintext_login):
         return self._say(WEAK_MECHANISM)
     if space != NULL:
         response = b"" if text[named + 1:length] == b"=" else decoded(space + 1, length - named - 1)

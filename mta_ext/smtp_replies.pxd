@@ -31,6 +31,7 @@ cdef bytes OUT_OF_STEP
 cdef bytes EHLO_FIRST
 cdef bytes BY_TOO_SHORT
 cdef bytes NON_ASCII_PATH
+cdef bytes NON_ASCII_REPLY
 cdef bytes TLS_FIRST
 cdef bytes TLS_GO_AHEAD
 cdef bytes TLS_UNAVAILABLE

@@ -58,6 +58,7 @@ TLS_FIRST = b"530 5.7.0 issue STARTTLS first\r\n"
 WEAK_MECHANISM = b"538 5.7.11 encryption required for this mechanism\r\n"
 NOT_AUTHORIZED = b"550 5.7.0 not authorized\r\n"
 NON_ASCII_PATH = b"553 5.6.7 8-bit address without SMTPUTF8\r\n"
+NON_ASCII_REPLY = b"553 5.6.8 the answer needs SMTPUTF8\r\n"
 OUT_OF_STEP = b"554 5.5.0 improper command pipelining\r\n"
 BY_TOO_SHORT = b"554 5.4.7 delivery time too short\r\n"
 

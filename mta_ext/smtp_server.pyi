@@ -81,8 +81,8 @@ class SmtpServerSession(DecidingSession):
     out is not understood either: its parameters are 555, its commands 502, and without ENHANCEDSTATUSCODES no reply
     has an enhanced code, whoever worded it (handlers give them all the same: they are for the log). SMTPUTF8 needs
     8BITMIME, BINARYMIME CHUNKING, AUTH mechanisms, FUTURERELEASE ``max_hold`` (seconds) with ``max_hold_until``
-    (RFC 3339, UTC). STARTTLS is said only while the session is not ``secure``, REQUIRETLS only then; PLAIN and
-    LOGIN then or with ``plaintext_login``. ``tls_required``: without TLS only EHLO, STARTTLS, NOOP, RSET, HELP and
+    (RFC 3339, UTC). STARTTLS is said only while the session is not ``secure``, REQUIRETLS only then; AUTH
+    then or with ``plaintext_login``. ``tls_required``: without TLS only EHLO, STARTTLS, NOOP, RSET, HELP and
     QUIT; else 530. ``mechanisms``: of SASL, in upper case. ``exchange``: octets of a whole AUTH exchange.
     ``failed_logins``: so many, and the session says 421. ``min_by``: the least number of seconds that DELIVERBY may
     ask for, mode R.

@@ -95,7 +95,7 @@ cdef class SmtpState(DecidingSession):
     cdef Py_ssize_t _recipients
     cdef bint _tried                 # some RCPT was said, whatever the reply
     cdef bint _failed                # on_piece raised: the content ends in 451
-    cdef bint _asked_utf8            # of the MAIL that is being decided
+    cdef bint _asked_utf8            # of the MAIL, VRFY or EXPN that is being decided
     cdef bint _asked_binary
     cdef bint _utf8                  # SMTPUTF8
     cdef bint _binary                # BODY=BINARYMIME

@@ -94,7 +94,7 @@ def _files_outside(config: Config) -> list[Path]:
 
 
 def read_token(config: Config) -> str:
-    """Read before root is given up: the file may be root's alone. Raises ConfigError, NotAllowedError."""
+    """Read before root is given up: the file may be root's alone. "" on a unix socket. Raises MtaError."""
     if config.admin.address.path:
         return ""
     if config.admin.token_file is None:

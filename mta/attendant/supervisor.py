@@ -28,8 +28,6 @@ STAGE_LIMIT = 20.0
 #: Seconds that a stage has for its drain, also when those before it have used up the time for all.
 STAGE_DRAIN = 5.0
 
-#: Why a service is stopped that somebody has stopped.
-BY_HAND = "stopped by an operator"
 #: What an exit code of sysexits.h means.
 _EXITS = {
     64: "usage",
@@ -117,8 +115,7 @@ class Supervisor:
         self._policies[name].forgive()
         self._cancel_timer(name)
         if service.pid is None:
-            if service.reason == BY_HAND:
-                service.reason = ""
+            service.reason = ""  # what was wrong before an operator's word is not what it is starting with
             self._start(service)
 
     async def stop(self, name: str, limit: float) -> None:
@@ -129,7 +126,7 @@ class Supervisor:
         self._park(service)
         await self._end(service, limit)
         service.tried.set()
-        service.reason = BY_HAND
+        service.reason = "stopped by an operator"
 
     async def restart(self, name: str, limit: float) -> None:
         """Drains it, starts it again, returns when it is ready. Raises UnavailableError when it does not come up."""

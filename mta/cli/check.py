@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from mta.cli.options import config_option, config_path, read_config
+from mta.errors import ConfigError
 
 if TYPE_CHECKING:
     from mta.config import Config
@@ -35,12 +36,16 @@ def command() -> None:
     from mta.config import find_file, warnings
 
     config = read_config()
-    read_token(config)
-    with acting_as(account_of(config.user) if os.geteuid() == 0 else None):
-        untimely = check_files(config, SystemClock())
-    for line in [*warnings(config), *untimely]:
-        click.echo(f"mta: warning: {line}", err=True)
     source = find_file(config_path(), os.environ)
+    try:
+        if config.admin.token_file is not None:
+            read_token(config)
+        with acting_as(account_of(config.user) if os.geteuid() == 0 else None):
+            remarks = [*warnings(config), *check_files(config, SystemClock())]
+    except ConfigError as error:
+        raise ConfigError([f"{source or '(no file)'}: {finding}" for finding in error.findings]) from error
+    for line in remarks:
+        click.echo(f"mta: warning: {line}", err=True)
     click.echo(f"{source or 'defaults (there is no file)'}: fine")
     for name, value in summary(config):
         click.echo(f"  {name:<10} {value}")
@@ -58,6 +63,8 @@ def summary(config: "Config") -> Iterator[tuple[str, str]]:
     yield "events", config.log.events if config.log.events != "-" else "stdout"
     yield "admin", str(config.admin.address)
     yield "relay for", ", ".join(map(str, (*config.relay.networks, *config.relay.domains))) or "nobody"
+    if config.local.domains:
+        yield "local", ", ".join(config.local.domains)
     for hook in config.hook:
         yield "hook", hook.module
     for entry in config.dnsbl:

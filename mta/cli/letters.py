@@ -7,6 +7,8 @@ Owns: Maildirs and mbox files on disk, and progress on long work. Never does: de
 import os
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
+from io import BufferedWriter
 from pathlib import Path
 from typing import Protocol
 
@@ -36,6 +38,9 @@ class Target(Protocol):
     def close(self) -> None:
         """All of it is on stable storage."""
 
+    def discard(self) -> None:
+        """It did not come to its end: nothing that is half done is left."""
+
 
 class MaildirTarget:
     """``cur`` of a Maildir, which is made when it is missing; whole messages only. Raises CannotCreateError."""
@@ -48,6 +53,7 @@ class MaildirTarget:
                 (path / name).mkdir(parents=True, exist_ok=True, mode=0o700)
         except OSError as e:
             raise CannotCreateError(f"{e.filename or path}: {e.strerror}; name a directory that can be made") from e
+        self._file: BufferedWriter | None = None
         self._there = {maildir_letter(file.name, b"").uid for file in _maildir_files(path)}
 
     def begin(self, uid: int, arrival: int, sender: str) -> bool:
@@ -59,15 +65,18 @@ class MaildirTarget:
         return True
 
     def write(self, octets: bytes) -> None:
+        assert self._file is not None
         self._file.write(self._lines.feed(octets))
 
     def end(self, complete: bool) -> None:
         file = self._file
+        assert file is not None
         file.write(self._lines.finish())
         file.flush()
         os.fsync(file.fileno())
         size = file.tell()
         file.close()
+        self._file = None
         path = self._path / "tmp" / self._name
         if complete:
             path.rename(self._path / "cur" / f"{self._name},S={size}:2,")
@@ -76,6 +85,12 @@ class MaildirTarget:
 
     def close(self) -> None:
         _sync_directory(self._path / "cur")
+
+    def discard(self) -> None:
+        """What is in ``cur`` is whole and stays; an export that is said again goes on from there."""
+        if self._file is not None:
+            _close_what_cannot_be_written(self._file)
+            (self._path / "tmp" / self._name).unlink(missing_ok=True)
 
 
 class MboxTarget:
@@ -89,7 +104,7 @@ class MboxTarget:
         try:
             self._file = self._fresh.open("xb")
         except OSError as e:
-            raise CannotCreateError(f"{self._fresh}: {e.strerror}; name a file that can be made") from e
+            raise CannotCreateError(f"{path}: {e.strerror}; name a file that can be made") from e
 
     def begin(self, uid: int, arrival: int, sender: str) -> bool:
         self._start = self._file.tell()
@@ -114,8 +129,8 @@ class MboxTarget:
         _sync_directory(self._path.parent)
 
     def discard(self) -> None:
-        """It did not come to its end."""
-        self._file.close()
+        """See ``Target.discard``."""
+        _close_what_cannot_be_written(self._file)
         self._fresh.unlink(missing_ok=True)
 
 
@@ -140,6 +155,12 @@ def read_mbox(path: Path, limit: int) -> Iterator[Letter]:
             yield from mbox_letters(iter(lambda: file.readline(LINE), b""), limit)
     except DataError as error:
         raise DataError(f"{path}: {error}") from error
+
+
+def _close_what_cannot_be_written(file: BufferedWriter) -> None:
+    """On a full disk what is still in the buffer fails once more."""
+    with suppress(OSError):
+        file.close()
 
 
 def _sync_directory(path: Path) -> None:

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mta.cli.options import config_option, json_option, read_config
+from mta.errors import MtaError
 
 if TYPE_CHECKING:
-    from mta.cli.letters import Target
+    from mta.cli.letters import Progress, Target
     from mta.cli.mailboxes import Mailboxes
     from mta.store.formats import Letter
 
@@ -112,15 +113,15 @@ def export(address: str, maildir: Path | None, mbox: Path | None) -> None:
     with _mailboxes() as mailboxes:
         rows = mailboxes.ask("mailbox.export", {"address": address})
         ahead = next(rows, None)  # an address that does not exist makes no files
-        if maildir is not None:
-            there = _export(ahead, rows, MaildirTarget(maildir, read_config().hostname), progress)
-        else:
-            target = MboxTarget(where)
-            try:
-                there = _export(ahead, rows, target, progress)
-            except BaseException:
-                target.discard()
-                raise
+        target = MboxTarget(where) if maildir is None else MaildirTarget(maildir, read_config().hostname)
+        try:
+            there = _export(ahead, rows, target, progress)
+        except OSError as error:
+            target.discard()
+            raise OSError(error.errno, error.strerror, error.filename or str(where)) from error
+        except BaseException:
+            target.discard()
+            raise
     progress.end()
     left = f"; {there} were there already" if there else ""
     click.echo(f"export: {progress.count} messages to {where}{left}")
@@ -176,25 +177,42 @@ def import_(address: str, maildir: Path | None, mbox: Path | None) -> int:
     letters = read_maildir(where, limit) if maildir is not None else read_mbox(where, limit)
     progress = Progress("import")
     refused: list[Row] = []
-    with _mailboxes(writing=True) as mailboxes:
-        for row in _import(mailboxes, address, letters):
-            if "error" in row:
-                refused.append(row)
-            else:
-                progress.step()
+    try:
+        with _mailboxes(writing=True) as mailboxes:
+            for row in _import(mailboxes, address, letters):
+                if "error" in row:
+                    refused.append(row)
+                else:
+                    progress.step()
+    except MtaError:
+        if progress.count or refused:
+            _tell(where, progress, refused)
+        raise
+    _tell(where, progress, refused)
+    return refused[0]["exit"] if refused else os.EX_OK
+
+
+def _tell(where: Path, progress: "Progress", refused: list[Row]) -> None:
+    """What an import has come to."""
     progress.end()
     for row in refused[:10]:
         click.echo(f"mta: {row['error']}", err=True)
     left = f"; {len(refused)} were refused" if refused else ""
     click.echo(f"import: {progress.count} messages from {where}{left}")
-    return refused[0]["exit"] if refused else os.EX_OK
 
 
 def _import(mailboxes: "Mailboxes", address: str, letters: "Iterator[Letter]") -> Iterator[Row]:
-    """Small messages go together, a large one in parts."""
+    """Small messages go together, a large one in parts. What stands before one that cannot be read goes in."""
     waiting: list[Row] = []
     octets = 0
-    for letter in letters:
+    unreadable: MtaError | None = None
+    while True:
+        try:
+            letter = next(letters, None)
+        except MtaError as error:
+            unreadable, letter = error, None
+        if letter is None:
+            break
         if waiting and (octets + len(letter.content) > REQUEST or len(waiting) == REQUEST_MESSAGES):
             yield from mailboxes.ask("mailbox.import", {"address": address, "messages": waiting})
             waiting, octets = [], 0
@@ -205,6 +223,8 @@ def _import(mailboxes: "Mailboxes", address: str, letters: "Iterator[Letter]") -
             octets += len(letter.content)
     if waiting:
         yield from mailboxes.ask("mailbox.import", {"address": address, "messages": waiting})
+    if unreadable is not None:
+        raise unreadable
 
 
 def _upload(mailboxes: "Mailboxes", address: str, letter: "Letter") -> Iterator[Row]:

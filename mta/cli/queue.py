@@ -62,7 +62,7 @@ def show(queue_id: str, as_json: bool) -> None:
     """Show one message's record: envelope, arrival, every recipient.
 
     \b
-    mta queue show 06H0PNA5B4000
+    mta queue show 6H0PWT5VM0000
     """
     from mta.cli import render
 
@@ -78,7 +78,7 @@ def cat(queue_id: str) -> None:
     """Write one message's content to stdout, as it is stored.
 
     \b
-    mta queue cat 06H0PNA5B4000 > message.eml
+    mta queue cat 6H0PWT5VM0000 > message.eml
     """
     for chunk in _queue().content(queue_id):
         sys.stdout.buffer.write(chunk)
@@ -155,7 +155,7 @@ _edit(
 _edit(
     "bounce",
     "Return messages to their senders with a DSN.",
-    'mta queue bounce 06H0PNA5B4000 --reason "the address is no more"',
+    'mta queue bounce 6H0PWT5VM0000 --reason "the address is no more"',
 )
 _edit(
     "remove",

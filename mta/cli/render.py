@@ -13,6 +13,8 @@ from typing import Any
 import click
 import msgspec
 
+from mta.clock import LAST_MOMENT
+
 Row = dict[str, Any]
 
 _MARKS = {"active": "*", "hold": "!"}
@@ -160,4 +162,4 @@ def _shown(name: str, value: Any) -> str:
 
 
 def local_time(seconds: float, form: str) -> str:
-    return datetime.fromtimestamp(seconds, UTC).astimezone().strftime(form)
+    return datetime.fromtimestamp(min(seconds, LAST_MOMENT), UTC).astimezone().strftime(form)

@@ -52,16 +52,20 @@ def self_signed(names: tuple[str, ...], out: Path, days: int, force: bool) -> No
         certificate, key = make(wanted, now, timedelta(days=days))
     except ValueError as e:
         raise UsageError(f"--name: {e}") from e
-    _write(out / PRIVATE_KEY, key, 0o600, force)
-    _write(out / CERTIFICATE, certificate, 0o644, force)
+    for path in (out / PRIVATE_KEY, out / CERTIFICATE):
+        if path.exists() and not force:
+            raise CannotCreateError(f"{path} is there: say --force to replace it, or --out for another directory")
+    try:
+        _write(out / PRIVATE_KEY, key, 0o600)
+        _write(out / CERTIFICATE, certificate, 0o644)
+    except OSError as e:
+        raise CannotCreateError(f"{out}: {e.strerror}; name another directory with --out") from e
     click.echo(f'certificate = "{(out / CERTIFICATE).absolute()}"')
     click.echo(f'private_key = "{(out / PRIVATE_KEY).absolute()}"')
 
 
-def _write(path: Path, data: bytes, mode: int, force: bool) -> None:
-    """Whole or not at all, and never over a file that nobody meant to lose."""
-    if path.exists() and not force:
-        raise CannotCreateError(f"{path} is there: say --force to replace it, or --out for another directory")
+def _write(path: Path, data: bytes, mode: int) -> None:
+    """Whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
     new = path.with_name(f"{path.name}.new")
     new.unlink(missing_ok=True)

@@ -32,6 +32,14 @@ _WORDS = {
     "AdminBounce": "removed",
     "AdminRebind": "moved",
 }
+#: Of an operator's event, ``response.command`` says more than its type.
+_EDITS = {
+    "queue flush": "flushed",
+    "queue hold": "held",
+    "queue release": "released",
+    "queue bounce": "bounced",
+    "queue remove": "removed",
+}
 
 
 @click.command("trace")
@@ -54,7 +62,7 @@ def command(text: str, logs: tuple[Path, ...], as_json: bool) -> None:
     several times: the end of a way can lie anywhere. Exit 69 when there is nothing about it.
 
     \b
-    mta trace 06H0PNA5B4000
+    mta trace 6H0PWT5VM0000
     mta trace mark@minasi.example --log athena.jsonl --log hermes.jsonl --log arlington.jsonl
     mta trace '<1@athena.example>' --json | jq -r .type
     """
@@ -170,8 +178,9 @@ def _line(event: "Event", recipients: list[str]) -> Iterator[str]:
 
     moment = local_time(event.timestamp, "%Y-%m-%d %H:%M:%S") + f".{int(event.timestamp * 1000) % 1000:03d}"
     names = ", ".join(f"<{name}>" for name in recipients)
-    yield f"  {moment}  {_WORDS.get(event.type, event.type):<9} {names}{_where(event)}{_how_long(event)}"
     response = event.response
+    word = _EDITS.get(response.command if response is not None else "") or _WORDS.get(event.type, event.type)
+    yield f"  {moment}  {word:<9} {names}{_where(event)}{_how_long(event)}"
     if response is not None and (response.code or response.content):
         code = f"{response.code} " if response.code else ""
         status = f"{response.enhanced_code} " if response.enhanced_code else ""

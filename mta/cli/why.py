@@ -13,7 +13,7 @@ def command(queue_id: str, as_json: bool) -> None:
     """Tell what each recipient of a message waits for, and until when.
 
     \b
-    mta why 06H0PNA5B4000
+    mta why 6H0PWT5VM0000
     """
     from mta.cli import render
     from mta.cli.source import queue_of

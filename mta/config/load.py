@@ -69,7 +69,7 @@ def from_json(data: bytes) -> Config:
 
 def warnings(config: Config) -> list[str]:
     """What works and still deserves a line at start: modes that keep nothing, no home for canaries, root without a
-    user."""
+    user, a certificate that nobody is shown."""
     lines = []
     if config.spool.backend != "disk":
         lines.append(f'spool.backend = "{config.spool.backend}": no message survives this process; for load tests only')
@@ -79,6 +79,9 @@ def warnings(config: Config) -> list[str]:
         lines.append("canary.interval is set, but there is no local.domains: a canary needs a mailbox to go to")
     if os.geteuid() == 0 and config.user in ("", "root"):
         lines.append(f'running as root: set user, or make a system user "{SYSTEM_USER}"')
+    for i, listener in enumerate(config.listener):
+        if listener.tls == "none" and listener.certificate is not None:
+            lines.append(f'listener[{i}].certificate is of no use: tls is "none"')
     return lines
 
 
@@ -176,6 +179,7 @@ def _complete(config: Config, given: dict[str, Any], environ: Mapping[str, str])
     if "hostname" not in given:
         name = os.uname().nodename.lower()
         filled["hostname"] = name if is_domain(name) else "localhost"
+    filled["listener"] = tuple(map(_with_tls, config.listener, given.get("listener", config.listener)))
     if "workers" not in given:
         filled["workers"] = min(len(os.sched_getaffinity(0)), 256)
     if "user" not in given:
@@ -185,6 +189,13 @@ def _complete(config: Config, given: dict[str, Any], environ: Mapping[str, str])
     if "events" not in given.get("log", {}):
         filled["log"] = msgspec.structs.replace(config.log, events=str(data_dir / "events.jsonl"))
     return msgspec.structs.replace(config, **filled)
+
+
+def _with_tls(listener: Listener, given: object) -> Listener:
+    """STARTTLS is offered where a certificate is set, unless ``tls`` says otherwise."""
+    if listener.certificate is None or (isinstance(given, dict) and "tls" in given):
+        return listener
+    return msgspec.structs.replace(listener, tls="starttls")
 
 
 def default_data_dir(environ: Mapping[str, str]) -> Path:

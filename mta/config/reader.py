@@ -100,7 +100,7 @@ def _read_array(kind: Any, value: object, path: str, findings: Findings) -> tupl
     if not isinstance(value, list):
         is_table = isinstance(kind, type) and issubclass(kind, msgspec.Struct)
         example = f"[[{path}]]" if is_table else f"[{shown(value)}]"
-        findings.add(path, f"{shown(value)} is not an array: write {example}")
+        findings.add(path, f"{shown(value)} is not an array; write {example}")
         return ()
     return tuple(read_value(kind, item, f"{path}[{i}]", findings) for i, item in enumerate(value))
 

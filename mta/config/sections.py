@@ -50,6 +50,7 @@ HookModule = Annotated[str, _read(units.hook_module)]
 Options = Annotated[dict[str, Any], _read(units.options)]
 Mailbox = Annotated[str, _read(units.mailbox)]
 Separator = Annotated[str, _read(units.separator)]
+AddressTemplate = Annotated[str, _read(units.address_template)]
 ObjectName = Annotated[str, _read(units.object_name)]
 
 
@@ -92,12 +93,13 @@ class Certificate(Section, frozen=True, kw_only=True):
 
 
 class Listener(Section, frozen=True):
-    """One address that we answer on. ``host`` and ``port``, or ``path`` of a unix socket. ``certificates``: further
-    ones, for clients that ask for one of their names (SNI). ``client_ca``: clients are asked for a certificate and may
-    have none; one that this authority has not signed ends the handshake. ``extensions_off``: not said by EHLO and not
-    understood; without ENHANCEDSTATUSCODES no reply has an enhanced code. ``proxy_networks``: whose PROXY headers are
-    believed; nobody else gets in. ``xclient_networks``: who may say XCLIENT and XFORWARD. ``vrfy``: who is told about
-    recipients by VRFY and EXPN; "trusted": who may relay."""
+    """One address that we answer on. ``host`` and ``port``, or ``path`` of a unix socket. ``tls``: where it is not
+    given "starttls" with a ``certificate``, else "none". ``certificates``: further ones, for clients that ask for one
+    of their names (SNI). ``client_ca``: clients are asked for a certificate and may have none; one that this authority
+    has not signed ends the handshake. ``extensions_off``: not said by EHLO and not understood; without
+    ENHANCEDSTATUSCODES no reply has an enhanced code. ``proxy_networks``: whose PROXY headers are believed; nobody else
+    gets in. ``xclient_networks``: who may say XCLIENT and XFORWARD. ``vrfy``: who is told about recipients by VRFY and
+    EXPN; "trusted": who may relay."""
 
     protocol: Literal["smtp", "submission", "lmtp", "pop3", "ldap"] = "smtp"
     address: Where = Address("127.0.0.1", 2525)
@@ -153,7 +155,7 @@ class Directory(Section, frozen=True):
     """``address_template``: the address of a new person for whom none is given: ``%g`` given name, ``%s`` surname,
     ``%i`` first letter of the given name, ``%d`` the first local domain; a number is added when it is taken."""
 
-    address_template: Text = "%g.%s@%d"
+    address_template: AddressTemplate = "%g.%s@%d"
 
 
 class Store(Section, frozen=True):

@@ -124,6 +124,13 @@ def separator(value: object) -> str:
     return value
 
 
+def address_template(value: object) -> str:
+    """A text in which "%" means something wherever it stands."""
+    if not isinstance(value, str) or not value or "%" in re.sub("%[gsid%]", "", value):
+        raise ValueError('is not a template such as "%g.%s@%d": %g given name, %s surname, %i initial, %d domain')
+    return value
+
+
 def hook_module(value: object) -> str:
     """``package.module:Name``, where Name is what is called with the options."""
     if not isinstance(value, str) or not _HOOK.fullmatch(value):

@@ -179,7 +179,9 @@ class Changes:
     def _take_number(self, wanted: int) -> int:
         value = self._txn.get(tables.NEXT_KEY, db=self._meta)
         following = tables.id_of(value) if value is not None else 1
-        if wanted and not following <= wanted <= LAST_ID:
+        if wanted > LAST_ID:
+            raise DataError(f"id {wanted} is greater than {LAST_ID}, the last one that there is")
+        if 0 < wanted < following:
             raise Conflict(f"id {wanted} was used before, and an id is never used again")
         number = wanted or following
         if number > LAST_ID:

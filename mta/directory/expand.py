@@ -32,11 +32,12 @@ class Recipient(NamedTuple):
 
 
 class Finding(NamedTuple):
-    """What was wrong at ``address``; ``via``: the entry that named it."""
+    """What was wrong at ``address``; ``via``: the entry that named it; ``owner``: as of a recipient there."""
 
     trouble: Trouble
     address: str
     via: str
+    owner: str = ""
 
     def __str__(self) -> str:
         return _SENTENCES[self.trouble].format(address=self.address, via=self.via or self.address)
@@ -111,7 +112,7 @@ class _Walk:
 
     def _leaf(self, step: _Step) -> None:
         if self._is_local(split(step.address)[1].lower()):
-            self.findings.append(Finding("unknown", step.address, step.via))
+            self.findings.append(Finding("unknown", step.address, step.via, step.owner))
         else:
             self.recipients.setdefault(fold(step.address), Recipient(step.address, owner=step.owner))
 

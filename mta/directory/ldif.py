@@ -4,12 +4,14 @@ Owns: the syntax (folding, base64, comments) and the table of attributes. Never 
 any DN: names of entries are written for those who read the file elsewhere, and not heeded when it comes back.
 
 Strict: what is no LDIF is an error with its line. Of files from elsewhere, attributes that the directory does not keep
-are passed over, and entries that are no person, alias or list. What LDAP demands and a person lacks (``cn``, ``sn``) is
-filled in and named as ``mtaFiller``, so that it is not taken for a name when the file comes back.
+are passed over, of whatever size and wherever their values are, and entries that are no person, alias or list. What
+LDAP demands and a person lacks (``cn``, ``sn``) is filled in and named as ``mtaFiller``, so that it is not taken for a
+name when the file comes back.
 """
 
 import base64
 import binascii
+import codecs
 import re
 from collections.abc import Iterable, Iterator
 from typing import Final
@@ -80,6 +82,8 @@ def _unfolded(lines: Iterable[bytes]) -> Iterator[tuple[int, bytes]]:
     start = 0
     for number, raw in enumerate(lines, 1):
         line = raw.removesuffix(b"\n").removesuffix(b"\r")
+        if number == 1:
+            line = line.removeprefix(codecs.BOM_UTF8)  # as editors of Windows leave it
         if line.startswith(b" "):
             if not start:
                 raise BadLdif(number, "goes on from a line that is not there")
@@ -89,9 +93,24 @@ def _unfolded(lines: Iterable[bytes]) -> Iterator[tuple[int, bytes]]:
             yield from _whole(start, held)
             start, held, size = number, [line], len(line)
         if size > VALUE_LIMIT * 2:
-            raise BadLdif(start, f"a value of more than {VALUE_LIMIT} octets")
+            held, size = [_shortened(start, held[0])], 0
     yield from _whole(start, held)
     yield number + 1, b""
+
+
+def _shortened(start: int, line: bytes) -> bytes:
+    """What is kept of a very long line, a picture, say: enough to be passed over. Raises BadLdif for any other."""
+    name, colon, _ = line.partition(b":")
+    if line.startswith(b"#"):
+        return b"#"
+    if not colon or not _is_passed_over(name.decode("ascii", "replace").lower()):
+        raise BadLdif(start, f"a value of more than {VALUE_LIMIT} octets")
+    return name + b": "
+
+
+def _is_passed_over(name: str) -> bool:
+    """Whether it is an attribute, and none that the directory keeps."""
+    return name not in _KNOWN and _NAME.match(name) is not None
 
 
 def _whole(start: int, held: list[bytes]) -> Iterator[tuple[int, bytes]]:
@@ -132,7 +151,8 @@ def _pair(number: int, line: bytes) -> tuple[str, str]:
     found = _NAME.match(name.decode("ascii", "replace"))
     if not colon or found is None:
         raise BadLdif(number, "not an attribute, a colon and a value")
-    if rest.startswith(b"<"):
+    passed_over = _is_passed_over(found[0].lower())
+    if rest.startswith(b"<") and not passed_over:
         raise BadLdif(number, f"{found[0]}: values from URLs are not read")
     if rest.startswith(b":"):
         try:
@@ -141,15 +161,12 @@ def _pair(number: int, line: bytes) -> tuple[str, str]:
             raise BadLdif(number, f"{found[0]}: not base 64") from None
     else:
         octets = rest.lstrip(b" ")
-    if len(octets) > VALUE_LIMIT:
+    if len(octets) > VALUE_LIMIT and not passed_over:
         raise BadLdif(number, f"{found[0]}: a value of more than {VALUE_LIMIT} octets")
-    lowered = found[0].lower()
     try:
-        return lowered, octets.decode()
+        return found[0].lower(), "" if passed_over else octets.decode()
     except UnicodeDecodeError:
-        if lowered in _KNOWN:
-            raise BadLdif(number, f"{found[0]}: not UTF-8") from None
-        return lowered, ""  # a picture, say
+        raise BadLdif(number, f"{found[0]}: not UTF-8") from None
 
 
 def _record(line: int, entry: dict[str, list[tuple[int, str]]]) -> Record | None:

@@ -7,6 +7,7 @@ milliseconds of a core and the lock of no interpreter, so they belong into a thr
 
 import hmac
 import os
+import re
 import stringprep
 import unicodedata
 from hashlib import pbkdf2_hmac, sha256
@@ -28,6 +29,11 @@ SCRAM_SALT: Final = 16
 #: Octets of a password in UTF-8. A longer one is refused when set, and wrong when given.
 PASSWORD_LIMIT: Final = 512
 
+_NO_HASH: Final = "not an encoded argon2 hash ($argon2id$v=19$m=…)"
+#: As the reference implementation reads it, which allows for no other order.
+_ENCODED: Final = re.compile(
+    r"\$argon2id(?:\$v=[0-9]+)?\$m=[0-9]+,t=[0-9]+,p=[0-9]+\$[A-Za-z0-9+/]+\$[A-Za-z0-9+/]+", re.ASCII
+)
 _HASHER: Final = PasswordHasher(
     time_cost=ARGON2_TIME, memory_cost=ARGON2_MEMORY, parallelism=ARGON2_LANES, type=Type.ID
 )
@@ -90,9 +96,12 @@ def check_hash(encoded: str) -> str:
     try:
         costs = extract_parameters(encoded)
     except InvalidHashError:
-        raise BadPassword("not an encoded argon2 hash ($argon2id$v=19$m=…)") from None
+        raise BadPassword(_NO_HASH) from None
     if costs.type is not Type.ID or costs.memory_cost * costs.time_cost > 16 * ARGON2_MEMORY * ARGON2_TIME:
         raise BadPassword("not an argon2id hash, or one of more than 16 times the usual cost")
+    possible = costs.time_cost > 0 and costs.memory_cost >= 8 * costs.parallelism > 0 and costs.salt_len >= 8
+    if not possible or not _ENCODED.fullmatch(encoded):
+        raise BadPassword(_NO_HASH)  # no password would ever be right, and faster wrong than others
     return encoded
 
 

@@ -11,6 +11,7 @@ from typing import Final, Literal
 
 import msgspec
 
+from mta.clock import LAST_MOMENT
 from mta.directory import tables
 from mta.directory.addresses import generate
 from mta.directory.changes import FIELDS, Changes
@@ -148,8 +149,8 @@ def _put(changes: Changes, record: Record, keep_ids: bool, template: str, domain
     else:
         fields = {name: getattr(record, name) for name in FIELDS}
         address = record.address or generate(template, record.given_name, record.surname, domain, changes.taken)
-        if not 0 <= record.created < 1 << 53:
-            raise DataError("created: not a time in milliseconds")
+        if not 0 <= record.created <= LAST_MOMENT * 1000:
+            raise DataError(f"created: {record.created} is not a time in milliseconds")
         credentials = credentials_of(record)
         number = record.id if keep_ids else 0
         person = changes.add_person(address, record.further, number, record.created, **fields)

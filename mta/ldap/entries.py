@@ -10,6 +10,7 @@ from functools import lru_cache
 from typing import Final, NamedTuple, Protocol
 
 from mta import __version__
+from mta.clock import LAST_MOMENT
 from mta.directory.addresses import fold as fold_address
 from mta.directory.protocol import Person, Resolution
 from mta.ldap.messages import MANAGE_DSA_IT, PAGED_RESULTS, START_TLS, WHO_AM_I
@@ -122,7 +123,8 @@ def _moment(seconds: int) -> Values:
     """Generalized time; "" when it is not known."""
     if seconds <= 0:
         return ("",)
-    return (datetime.datetime.fromtimestamp(seconds, datetime.UTC).strftime("%Y%m%d%H%M%SZ"),)
+    moment = min(seconds, LAST_MOMENT)  # one wrong time must not take the book away
+    return (datetime.datetime.fromtimestamp(moment, datetime.UTC).strftime("%Y%m%d%H%M%SZ"),)
 
 
 class Selection(NamedTuple):

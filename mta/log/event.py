@@ -40,9 +40,10 @@ class PeerAddress(msgspec.Struct, omit_defaults=True, gc=False):
 
 
 class Event(msgspec.Struct, omit_defaults=True, kw_only=True, gc=False):
-    """One line of the event log. ``delays``: before queue, in queue, connection, transmission. ``origin``: id of the
-    message that this one reports on or is a copy of. ``message_id``: of a reception, the field's value as it came.
-    ``submitter``: who had logged in. ``tls_peer``: the subject of the client's own certificate, verified."""
+    """One line of the event log. ``delays``: before queue (0 from the second attempt on), in queue since it came,
+    connection, transmission. ``origin``: id of the message that this one reports on or is a copy of. ``message_id``: of
+    a reception, the field's value as it came. ``submitter``: who had logged in. ``tls_peer``: the subject of the
+    client's own certificate, verified."""
 
     type: EventType
     id: str = ""

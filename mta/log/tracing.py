@@ -48,7 +48,9 @@ class Tracer:
 
     def __init__(self, logs: Sequence[Callable[[], Iterable[bytes]]], text: str) -> None:
         self._logs = logs
+        text = text.encode("utf-8", "replace").decode()  # what a terminal gave that is no UTF-8 is in no log
         self._text = text.casefold().removeprefix("<").removesuffix(">")
+        self._needle = msgspec.json.encode(self._text)[1:-1].lower()  # as it stands in a line: quotes are escaped
         self._hops: set[Hop] = set()
         self._ids: set[str] = set()
         self._needles: list[bytes] = []
@@ -87,7 +89,7 @@ class Tracer:
 
     def _mentions(self, octets: bytes) -> bool:
         """Of a line, or of a block of them."""
-        return self._text.encode() in octets.lower() or not octets.isascii()
+        return self._needle in octets.lower() or not octets.isascii()
 
     def _is_meant(self, event: Event) -> bool:
         named = (event.id, event.origin, event.sender, event.recipient, event.message_id.strip("<>"))
@@ -164,7 +166,7 @@ class Tracer:
 
 def hop_of(log: int, event: Event) -> Hop:
     """Where the record was made; only a store takes mail by LMTP."""
-    return Hop(log, event.id, event.type == "Reception" and event.reception_protocol == "LMTP")
+    return Hop(log, event.id, event.type == "Reception" and event.reception_protocol in ("LMTP", "LMTPS"))
 
 
 def next_of(event: Event) -> tuple[str, bool] | None:

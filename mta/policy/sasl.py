@@ -23,6 +23,8 @@ from typing import Final, NamedTuple, Protocol
 
 from mta.directory.protocol import ScramKeys
 
+#: The mechanism that is bound to the channel.
+BOUND: Final = "SCRAM-SHA-256-PLUS"
 #: Octets of one response, decoded. RFC 4954 §4 wants room for 12,288 before decoding.
 RESPONSE_LIMIT: Final = 9_216
 #: Octets of a name or a password in a response.
@@ -31,6 +33,9 @@ FIELD_LIMIT: Final = 1_024
 NONCE_LIMIT: Final = 256
 #: Octets of a token; they are longer than passwords.
 TOKEN_LIMIT: Final = 8_192
+#: Mechanisms that show a token, and what is said to one that is not good (RFC 7628 §3.2.2), before the login fails.
+TOKENS: Final = ("OAUTHBEARER", "XOAUTH2")
+BAD_TOKEN: Final = b'{"status":"invalid_token"}'
 _SCRAM_FIRST: Final = re.compile(
     r"(n|y|p=[A-Za-z0-9.-]+),(?:a=([^,]*))?,((?:m=[^,]*,)?n=([^,]*),r=([\x21-\x2b\x2d-\x7e]+)((?:,.*)?))"
 )

@@ -35,6 +35,7 @@ RECOUNTS = 3
 Generated = tuple[Message, bytes, list[tuple[bytes, str]]]
 MakeDsn = Callable[[Message, list[Recipient], str], Generated | None]
 Events = Callable[[Event], None]
+Bounced = Callable[[int, int], None]
 
 
 class Control(Protocol):
@@ -77,7 +78,8 @@ class _Breath:
 
 
 class QueueAdmin:
-    """The verbs on one shard. ``events``: ``EventLog.write``. ``make_dsn`` writes the DSN of a bounce.
+    """The verbs on one shard. ``events``: ``EventLog.write``. ``make_dsn`` writes the DSN of a bounce; ``bounced`` is
+    told how many recipients failed by it, and how many DSNs there are.
 
     ``pause`` is awaited between pages and while commits are awaited; the default only lets the loop go round.
     """
@@ -90,6 +92,7 @@ class QueueAdmin:
         events: Events,
         *,
         make_dsn: MakeDsn | None = None,
+        bounced: Bounced | None = None,
         pause: Callable[[], Awaitable[None]] = _Breath,
     ) -> None:
         self._spool = spool
@@ -97,6 +100,7 @@ class QueueAdmin:
         self._clock = clock
         self._events = events
         self._make_dsn = make_dsn
+        self._bounced = bounced
         self._pause = pause
         self._outstanding = 0
 
@@ -202,6 +206,8 @@ class QueueAdmin:
         if verb == "bounce" and self._make_dsn is not None:
             dsn = self._make_dsn(edited, touched, reason)
             change.generated = (dsn,) if dsn is not None else ()
+        if verb == "bounce" and self._bounced is not None:
+            self._bounced(len(touched), len(change.generated))
         change.entering = tuple(_entries(edited, groups))
         change.finished = not edited.queued()
         change.committed = partial(self._committed, verb, edited, touched, reason, now)

@@ -67,10 +67,9 @@ class Entry:
 class Attempt:
     """One transaction with a remote: an entry, some of its recipients, and when it began (monotonic seconds)."""
 
-    __slots__ = ("began", "entry", "recipients", "waited")
+    __slots__ = ("began", "entry", "recipients")
 
-    def __init__(self, entry: Entry, recipients: list[Recipient], began: float, waited: float) -> None:
+    def __init__(self, entry: Entry, recipients: list[Recipient], began: float) -> None:
         self.entry = entry
         self.recipients = recipients
         self.began = began
-        self.waited = waited

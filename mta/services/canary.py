@@ -5,8 +5,8 @@ and removed), their figures and what is told of a failure. Never does: repair an
 client meets; only into the mailbox one looks as an operator does, by the verbs of the store, not by POP3.
 
 The mailbox is ``canary@<first local domain>``, whose person is made where there is none. It is nobody's: after each
-flight everything in it is removed. A listener that wants a login is spoken to as far as a client without a password
-gets.
+flight everything in it is removed. Where the address is somebody's none flies. A listener that wants a login is spoken
+to as far as a client without a password gets.
 """
 
 import asyncio
@@ -18,7 +18,7 @@ from random import Random
 from typing import Any, NamedTuple
 
 from mta.clock import Clock, rfc5322_date
-from mta.errors import MtaError, UnavailableError
+from mta.errors import DataError, MtaError, UnavailableError
 from mta.log import Event, Response
 
 LOCAL_PART = "canary"
@@ -88,6 +88,7 @@ class Canaries:
         self._interval = interval
         self._timeout = timeout
         self._began = clock.now_ms()
+        self._own = False  # the mailbox is the canary's, by what the directory said last
 
     async def run(self) -> None:
         """For as long as the server runs."""
@@ -106,7 +107,8 @@ class Canaries:
                 await self._make_person()
                 if await self._hand_over(target, token):
                     flights.seconds = await self._arrival(token)
-                    await self._rows("store", "mailbox.remove", address=self._address, everything=True)
+                    if self._own:
+                        await self._rows("store", "mailbox.remove", address=self._address, everything=True)
         except TimeoutError:
             self._failed(target, flights, f"it did not arrive within {self._timeout:g} s")
         except MtaError as e:
@@ -137,13 +139,28 @@ class Canaries:
         return [row async for row in self._ask(service, verb, args)]
 
     async def _make_person(self) -> None:
-        """Whatever becomes of it: without the directory process the person may be there, and RCPT will tell."""
+        """Raises DataError when the address is somebody's. Without the directory process the person may be there, and
+        RCPT will tell."""
         try:
-            await self._rows("directory", "user.show", user=self._address)
+            [person] = await self._person()
         except MtaError as e:
-            if e.exit_code == os.EX_DATAERR:  # nobody has that address yet; without a password nobody can log in
-                with suppress(MtaError):
-                    await self._rows("directory", "user.add", address=self._address, display_name=DISPLAY_NAME)
+            if e.exit_code == os.EX_DATAERR:
+                self._own = False
+                raise
+            return
+        self._own = person["address"] == self._address and person["display_name"] == DISPLAY_NAME
+        if not self._own:
+            whose = f"{person['display_name']} <{person['address']}>".strip()
+            raise DataError(f"{self._address} is somebody's, {whose}, whose mail would be removed: give it up there")
+
+    async def _person(self) -> list[Row]:
+        """Who has the address; without a password nobody can log in. Raises DataError where it is an alias or list."""
+        try:
+            return await self._rows("directory", "user.show", user=self._address)
+        except MtaError as e:
+            if e.exit_code != os.EX_DATAERR:
+                raise
+        return await self._rows("directory", "user.add", address=self._address, display_name=DISPLAY_NAME)
 
     async def _hand_over(self, target: Target, token: str) -> bool:
         """False: the listener wants a login first."""

@@ -325,8 +325,7 @@ class SiteDelivery:
         if content is None:
             pieces: Iterator[bytes] = entry.home.spool.content(message)
             content = b"".join(pieces) if message.size <= WHOLE_CONTENT else pieces
-        now = delivery.clock.monotonic()
-        attempt = Attempt(entry, recipients, now, now - entry.ready_at)
+        attempt = Attempt(entry, recipients, delivery.clock.monotonic())
         entry.in_flight = True
         remote.sent += 1
         delivery.counters.add(OCTETS_OUT, size)

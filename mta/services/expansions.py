@@ -120,13 +120,16 @@ class Expansions:
 
     def _copy(self, message: Message, entry: Entry, owner: str, names: tuple[str, ...], now: int) -> Generated:
         """The message for the members of a list whose owner hears of failures. Its content is read whole. What the
-        content needs of each host goes with it; what the sender wanted to be told, and when, ends at the list."""
+        content needs of each host goes with it; what the sender wanted to be told, and when, ends at the list.
+
+        What nobody is to be told about stays so: a report that reached a list, be it by way of its own owner, would
+        else be reported on to the owner again, and that for ever (RFC 5321 §4.5.5)."""
         content = entry.content
         if content is None:
             content = b"".join(self._spool.content(message))
         copy = Message(
             self._ids.next(),
-            owner,
+            owner if message.reverse_path else "",
             [Recipient(name, _domain(name)) for name in names],
             len(content),
             now,

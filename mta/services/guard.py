@@ -147,7 +147,7 @@ class Guard:
     def reject(self, host: Host, reason: str, reply: bytes, command: str, sender: str, recipient: str) -> bytes:
         """Counts and writes it down; gives the reply back."""
         now = self.clock.now_ms() / 1000
-        code, status, text = reply.decode().rstrip().split(" ", 2)
+        code, status, text = reply.decode().rstrip("\r\n").split(" ", 2)  # a hook's text may be empty
         self.counters.add(REJECTED, command == "RCPT")
         self._events.write(
             Event(

@@ -19,6 +19,7 @@ from mta.config import Config
 from mta.errors import ConfigError
 from mta.log import Event, EventLog
 from mta.policy.hooks import ANSWERS, FIELDS_LIMIT, TOLD, Accept, AddHeaders, Defer, Discard, Outcome, Redirect, Reject
+from mta.services.foreign import RAISED, is_given_up
 
 _log = logging.getLogger("mta.hooks")
 
@@ -81,7 +82,7 @@ class Hooks:
             try:
                 opinion = hook.call(value)
                 said = _weigh(stage, hook, opinion, fields, added)
-            except Exception as error:
+            except RAISED as error:
                 return self._failure(stage, hook, error)
             if said.decision is not None:
                 return said
@@ -105,14 +106,16 @@ class Hooks:
                     async with asyncio.timeout(hook.timeout):
                         opinion = await opinion
                 said = _weigh(stage, hook, opinion, said.fields, added)
-            except Exception as error:
+            except RAISED as error:
+                if is_given_up(error):
+                    raise
                 said = self._failure(stage, hook, error)
                 break
             if said.decision is not None:
                 break
         settle(said)
 
-    def _failure(self, stage: str, hook: Hook, error: Exception) -> Said:
+    def _failure(self, stage: str, hook: Hook, error: BaseException) -> Said:
         if isinstance(error, TimeoutError):
             _log.error("hook %s: %s took longer than %g s", hook.name, stage, hook.timeout)
         else:
@@ -129,7 +132,7 @@ class Hooks:
                 continue
             try:
                 hook.call(outcome)
-            except Exception as error:
+            except RAISED as error:
                 self._failure(stage, hook, error)
 
     def _tell_beside(self, stage: str, hook: Hook, outcome: Outcome) -> None:
@@ -145,7 +148,9 @@ class Hooks:
         try:
             async with asyncio.timeout(hook.timeout):
                 await hook.call(outcome)
-        except Exception as error:
+        except RAISED as error:
+            if is_given_up(error):
+                raise
             self._failure(stage, hook, error)
 
     async def close(self) -> None:

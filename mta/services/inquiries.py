@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable
 from typing import Final
 
 from mta.errors import MtaError
+from mta.services.idn import in_ascii
 from mta.services.local import UNREADABLE, LocalMail
 
 _log = logging.getLogger("mta.reception")
@@ -83,4 +84,4 @@ class Inquiries:
 def _address(text: str) -> str:
     """``Name <address>`` or the address alone."""
     text = text.strip()
-    return text.rpartition("<")[2].rstrip(">") if text.endswith(">") else text
+    return in_ascii(text.rpartition("<")[2].rstrip(">") if text.endswith(">") else text)

@@ -23,6 +23,7 @@ from mta.metrics.layout import REJECTED
 from mta.model.spoolid import IdSource, format_id
 from mta.net.server import ServerConnection
 from mta.services.connections import Connections
+from mta.services.idn import in_ascii
 from mta.store.protocol import ContentStream, Copy, Delivery, Outcome, QuotaExceeded, Store, StoreFull
 from mta_ext.content import Content
 from mta_ext.counters import Counters
@@ -166,6 +167,7 @@ class Lmtp:
         if "@" not in address:  # a bare postmaster
             home = self.settings.local[0] if self.settings.local else domain
             address = f"{address}@{home}"
+        address = in_ascii(address)
         met = self.directory.resolve(address)
         if met is None or met.kind == "mailbox":
             return [] if met is None else [met.mailbox]

@@ -23,7 +23,7 @@ from mta.policy.trouble import Kind, Problem
 from mta.queue.entry import Entry
 from mta.routing.destination import Login
 from mta.routing.routes import Row
-from mta.services.expansions import Replaced
+from mta.services.expansions import Lost, Replaced
 
 _log = logging.getLogger("mta.local")
 
@@ -31,6 +31,7 @@ UNKNOWN = b"550 5.1.1 no such recipient here\r\n"
 UNREADABLE = b"451 4.3.0 the directory cannot be read, try again later\r\n"
 NOBODY = Problem(Kind.ROUTING, status="5.1.1", text="no such recipient here")
 LOOP = Problem(Kind.ROUTING, status="5.4.6", text="the alias or list leads only back to itself")
+EMPTY = Problem(Kind.ROUTING, status="5.2.4", text="nobody is behind the alias or list")
 #: Seconds between two lines in the log about a directory that stays unreadable.
 REMIND = 60.0
 
@@ -99,29 +100,30 @@ class LocalMail:
             scheduler.close(entry)
             return False
         replaced: list[Replaced] = []
-        looping: list[Replaced] = []
-        unknown: list[Recipient] = []
+        lost: list[Lost] = []
         try:
             for recipient in members(message, entry.group):
                 found = self._directory.resolve(recipient.forward_path)
                 if found is None:
-                    unknown.append(recipient)
+                    lost.append((recipient, NOBODY))
                 elif found.kind != "mailbox":
                     behind = self._behind(recipient)
-                    (replaced if behind.targets or behind.lists else looping).append(behind)
+                    if isinstance(behind, Replaced):
+                        replaced.append(behind)
+                    else:
+                        lost.append((recipient, behind))
         except DirectoryUnreadable as error:
             self._complain(error)
             entry.home.outcomes.failed_whole(entry, "", "", Problem(Kind.DIRECTORY, text=str(error)))
             return False
-        if not replaced and not unknown and not looping:
+        if not replaced and not lost:
             return True
-        lost = [(r, NOBODY) for r in unknown] + [(each.recipient, LOOP) for each in looping]
         # Once more, for what has come in their place: an address that a list names may be nobody's.
         return entry.home.expansions.apply(entry, message, replaced, lost) and self.prepare(entry)
 
-    def _behind(self, recipient: Recipient) -> Replaced:
-        """Who gets the message in the recipient's place. An address that a list names and nobody has is among them:
-        it fails by itself, and somebody hears of it."""
+    def _behind(self, recipient: Recipient) -> Replaced | Problem:
+        """Who gets the message in the recipient's place, or why there is nobody. An address that a list names and
+        nobody has is among them: it fails by itself, and whoever hears of the list's failures hears of it."""
         found = expand(recipient.forward_path, self._directory.resolve, self.domains.__contains__)
         by_owner: dict[str, list[str]] = {"": []}
         for member in found.recipients:
@@ -129,7 +131,9 @@ class LocalMail:
         for finding in found.findings:
             _log.warning("%s: %s", recipient.forward_path, finding)
             if finding.trouble == "unknown":
-                by_owner[""].append(finding.address)
+                by_owner.setdefault(finding.owner, []).append(finding.address)
+        if not any(by_owner.values()):
+            return LOOP if any(finding.trouble == "loop" for finding in found.findings) else EMPTY
         targets = tuple(by_owner.pop(""))
         return Replaced(recipient, targets, tuple((owner, tuple(names)) for owner, names in by_owner.items()))
 

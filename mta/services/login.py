@@ -27,6 +27,7 @@ from mta.policy import sasl
 from mta.policy.failures import Failures, client_of
 from mta.policy.sasl import Attempt, Challenge, Proved, Token
 from mta.services.checks import Check, Done, Login, Remembered, Status, Turns
+from mta.services.idn import in_ascii
 from mta.services.tokens import Claim, Verifier, load_verifier, verified
 
 _log = logging.getLogger("mta.login")
@@ -35,8 +36,6 @@ _log = logging.getLogger("mta.login")
 USER_LIMIT: Final = 320
 #: In the order in which they are offered; ``Logins.mechanisms`` has those that need more.
 MECHANISMS: Final = ("SCRAM-SHA-256", "PLAIN", "LOGIN")
-#: Where the configuration has a verifier of tokens.
-TOKEN_MECHANISMS: Final = ("OAUTHBEARER", "XOAUTH2")
 _MADE: Final[Mapping[str, Callable[[], sasl.Mechanism]]] = {
     "PLAIN": sasl.Plain,
     "LOGIN": sasl.Login,
@@ -98,8 +97,8 @@ class Logins:
 
     def mechanisms(self, bindings: Mapping[str, bytes] | None = None) -> tuple[str, ...]:
         """What can be offered to a client, the best first. ``bindings``: octets of channel bindings, by name."""
-        plus = ("SCRAM-SHA-256-PLUS",) if bindings else ()
-        return plus + MECHANISMS + (TOKEN_MECHANISMS if self._verifier is not None else ())
+        plus = (sasl.BOUND,) if bindings else ()
+        return plus + MECHANISMS + (sasl.TOKENS if self._verifier is not None else ())
 
     def exchange(self, mechanism: str, client: str, bindings: Mapping[str, bytes] | None = None) -> "Exchange | None":
         """A SASL exchange with a client; None for a mechanism that is none of ``mechanisms(bindings)``."""
@@ -192,7 +191,7 @@ class Logins:
     def _address(self, user: str) -> str:
         if len(user) > USER_LIMIT:
             return ""
-        return user if "@" in user or not self._domain else f"{user}@{self._domain}"
+        return in_ascii(user) if "@" in user or not self._domain else f"{user}@{self._domain}"
 
     def _keys_of(self, user: str) -> ScramKeys | None:
         credentials = self._find(user)[1]

@@ -14,7 +14,7 @@ from typing import Any, Protocol, TypeVar, cast
 
 import msgspec
 
-from mta.clock import Clock
+from mta.clock import LAST_MOMENT, Clock
 from mta.directory.protocol import Directory
 from mta.errors import DataError, MtaError, StorageError, TemporaryError, UsageError
 from mta.model.spoolid import TEXT_LENGTH, format_id, parse_id
@@ -381,7 +381,7 @@ def _copy(mailbox: int, letter: _Letter) -> Copy:
         uid = parse_id(letter.unique_id) if letter.unique_id else 0
     except DataError:
         uid = 0  # another program's: it gets one of ours
-    return Copy(mailbox, b"", uid, max(0, min(int(letter.arrived * 1000), 1 << 62)))
+    return Copy(mailbox, b"", uid, int(max(0, min(letter.arrived, LAST_MOMENT)) * 1000))
 
 
 def _imported(outcome: Outcome) -> Row:

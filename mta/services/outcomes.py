@@ -88,16 +88,13 @@ class Outcomes:
         replies: list[Reply] | None,
     ) -> bool:
         """Records each recipient's outcome. True: the entry has recipients left that this pass has not tried."""
-        now = self._clock.monotonic()
-        entry = attempt.entry
+        entry, message = attempt.entry, attempt.entry.message
+        assert message is not None
         connect = remote.connect_seconds if remote.sent == 1 else 0.0
-        took = now - attempt.began
-        delays = (entry.reception, attempt.waited, connect, took)
-        told = told_of(site, remote, delays)
+        took = self._clock.monotonic() - attempt.began
+        age = self._age(message)
+        told = told_of(site, remote, (entry.reception, max(0.0, age - connect - took), connect, took))
         if replies is None and reply.positive:
-            message = entry.message
-            assert message is not None
-            age = (self._clock.now_ms() - message.arrival) / 1000
             self._counters.observe(DELIVERY_SECONDS, DELIVERY_SECONDS_HANDLE, age)
             return self._delivered(entry, attempt.recipients, reply, told)
         return self._mixed(attempt, stage, reply, replies, told)
@@ -163,7 +160,8 @@ class Outcomes:
         """The connection was lost under the attempt; UNCERTAIN when its end of content was out."""
         entry = attempt.entry
         took = self._clock.monotonic() - attempt.began
-        delays = (entry.reception, attempt.waited, 0.0, took)
+        assert entry.message is not None
+        delays = (entry.reception, max(0.0, self._age(entry.message) - took), 0.0, took)
         told = told_of(site, remote, delays)
         self._whole(entry, attempt.recipients, problem, told)
 
@@ -173,9 +171,12 @@ class Outcomes:
         if message is None:
             self.scheduler.close(entry)
             return
-        waited = self._clock.monotonic() - entry.ready_at
-        told = Told(site, host, "", (entry.reception, waited, 0.0, 0.0))
+        told = Told(site, host, "", (entry.reception, self._age(message), 0.0, 0.0))
         self._whole(entry, members(message, entry.group), problem, told)
+
+    def _age(self, message: Message) -> float:
+        """Seconds since it came, by the wall clock, which may have been set back."""
+        return max(0.0, (self._clock.now_ms() - message.arrival) / 1000)
 
     def _whole(self, entry: Entry, recipients: list[Recipient], problem: Problem, told: Told) -> None:
         message = entry.message
@@ -223,7 +224,7 @@ class Outcomes:
     def expanded(self, entry: Entry, message: Message, recipient: Recipient, behind: list[str]) -> None:
         """Tells that an alias or a list gave way to those ``behind`` it: addresses, and ids of further messages."""
         names = ", ".join(behind[:NAMED]) + (f" and {len(behind) - NAMED} more" if len(behind) > NAMED else "")
-        told = Told("", "", "", (entry.reception, self._clock.monotonic() - entry.ready_at, 0.0, 0.0))
+        told = Told("", "", "", (entry.reception, self._age(message), 0.0, 0.0))
         self._tell("Delivery", message, recipient, told, Response(250, "2.0.0", f"expanded to {names}", "expand"))
 
     def replaced(
@@ -236,7 +237,7 @@ class Outcomes:
         """Applies the change of an expansion, in which those ``lost`` fail and those ``reported`` are told to be
         what their key says. True: the entry has recipients left."""
         message = change.message
-        told = Told("", "", "", (entry.reception, self._clock.monotonic() - entry.ready_at, 0.0, 0.0))
+        told = Told("", "", "", (entry.reception, self._age(message), 0.0, 0.0))
         failed = [r for r, problem in lost if self._troubled(entry, message, r, problem, told)]
         change.failed = len(failed)
         now = self._clock.now_ms()
@@ -309,6 +310,11 @@ class Outcomes:
         """The header section of the content."""
         return self._bounces.head(message, entry)
 
+    def bounced(self, recipients: int, reports: int) -> None:
+        """An operator had recipients fail, with so many DSNs; ``queue/admin.py`` has written it down."""
+        self._counters.add(FAILED, recipients)
+        self._counters.add(REPORTS, reports)
+
     def _apply(self, change: Change) -> None:
         """What was generated becomes live at once: the due index shows it from here on, so that to wait for the commit
         would be to race with ``refill``. A crash before the commit undoes the failure too; at worst it is told twice.
@@ -322,7 +328,7 @@ class Outcomes:
         """The sender hears that these wait; why is what their last attempt met."""
         for recipient in warned:
             response = Response(recipient.last_code, recipient.last_status, recipient.last_reply)
-            told = Told("", recipient.last_remote, "", (0.0, (self._clock.now_ms() - message.arrival) / 1000, 0.0, 0.0))
+            told = Told("", recipient.last_remote, "", (0.0, self._age(message), 0.0, 0.0))
             self._tell("Delayed", message, recipient, told, response)
 
     def _tell(self, kind: EventType, message: Message, recipient: Recipient, told: Told, response: Response) -> None:

@@ -17,9 +17,11 @@ from mta.model.forwarding import stand_in
 from mta.model.message import Message, Recipient
 from mta.model.received import protocol_name, received_field
 from mta.model.spoolid import format_id
+from mta.policy.proxy import UNKNOWN
 from mta.policy.relay import within
 from mta.services.access import Access
 from mta.services.enqueue import enqueue
+from mta.services.idn import in_ascii
 from mta.services.incoming import LargeContent
 from mta.services.records import record_reception, record_rejection, rejection
 from mta.services.visitor import Visitor
@@ -41,6 +43,7 @@ FAILED = b"451 4.3.0 the message could not be stored, try again later\r\n"
 DISK_LOW = b"452 4.3.1 out of disk space, try again later\r\n"
 NO_RELAY = b"550 5.7.1 relaying denied\r\n"
 NOT_A_PROXY = b"550 5.7.0 not authorized\r\n"
+BAD_MOMENT = b"501 5.5.4 HOLDUNTIL is no moment, or too far away\r\n"
 
 
 class ReceptionSession:
@@ -65,6 +68,7 @@ class ReceptionSession:
         "_transactions",
         "added",
         "address",
+        "counted",
         "peer",
         "row",
         "session",
@@ -80,6 +84,8 @@ class ReceptionSession:
         #: Whom the connection is from; ``address`` is another one behind a client that may say XCLIENT.
         self.peer = address
         self.address = address
+        #: As whose the connection is counted; "": it is not yet.
+        self.counted = ""
         #: Who has logged in; "": nobody.
         self.submitter = ""
         self._forwarded: dict[str, str] = {}
@@ -131,6 +137,12 @@ class ReceptionSession:
         refusal = reception.refusal_now()
         if refusal is not None:
             return refusal  # the session closes after a 421
+        if parameters is not None and parameters.hold_until:
+            moment, now = moment_of(parameters.hold_until), reception.clock.now_ms()
+            if moment is None or moment > now + self._access.max_hold * 1000:
+                return BAD_MOMENT
+        if not domain.isascii():
+            reverse_path, domain = self._as_ours(reverse_path, domain)  # reports find home
         if self.visitor is not None:
             verdict = self.visitor.mail(reverse_path, domain, size, eight_bit, parameters)
             if verdict is not None:
@@ -147,10 +159,12 @@ class ReceptionSession:
         if "@" not in forward_path:  # postmaster, the only one who may come without a domain
             forward_path = local.postmaster or f"{forward_path}@{domain}"
             domain = forward_path.rpartition("@")[2].lower()
+        if not domain.isascii():
+            forward_path, domain = self._as_ours(forward_path, domain)
         refusal = None
         if domain in local.domains:
             refusal = local.refusal(forward_path)
-        elif not self.trusted and not self._reception.relay.admits(domain, trusted=False, forward_path=forward_path):
+        elif not self._may_relay(forward_path, domain):
             refusal = NO_RELAY
         if refusal is not None:
             self._rejected(forward_path, refusal, "RCPT")
@@ -164,6 +178,20 @@ class ReceptionSession:
             _note(recipient, parameters)
         self._recipients.append(recipient)
         return None
+
+    def _as_ours(self, path: str, domain: str) -> tuple[str, str]:
+        """Domains of ours have two spellings and are known by one; others stay as they came."""
+        spelled = in_ascii(path)
+        name = spelled.rpartition("@")[2]
+        ours = name in self._reception.local.domains or self._reception.relay.admits(name, trusted=False)
+        return (spelled, name) if ours else (path, domain)
+
+    def _may_relay(self, forward_path: str, domain: str) -> bool:
+        """Our postmaster is for everybody, wherever the mail is read (RFC 5321 §4.5.1)."""
+        reception = self._reception
+        if self.trusted or forward_path == reception.local.postmaster:
+            return True
+        return reception.relay.admits(domain, trusted=False, forward_path=forward_path)
 
     # What policy does to the open transaction.
 
@@ -352,13 +380,18 @@ class ReceptionSession:
         """The client stands for another one, which is the client from now on."""
         if not self.may_stand_for_others or (known(attributes, "LOGIN") is not None and not self.logs_in):
             return NOT_A_PROXY
-        address = known(attributes, "ADDR")
-        if address is not None:
-            self.address = address
-            self.trusted = self._reception.relay.trusts(address)
         self.submitter = ""
+        self._forwarded = {}
+        if "ADDR" not in attributes:
+            return None
+        self.address = known(attributes, "ADDR") or UNKNOWN
+        self.trusted = self._reception.relay.trusts(self.address)
+        self._reception.count_as(self, self.address)
         guard = self._reception.guard
-        return guard.enter_as_another(self._connection, self) if guard is not None and address is not None else None
+        refused = guard.enter_as_another(self._connection, self) if guard is not None else None
+        if isinstance(refused, bytes):
+            self.session.shut(refused)  # as whoever connects by himself
+        return refused
 
     def on_xforward(self, attributes: dict[str, str]) -> bytes | _Pending | None:
         """Whom the next message is from, for records and events; rights stay those of the client."""
@@ -406,8 +439,16 @@ def held_until(parameters: MailParameters, now: int) -> int:
     if parameters.hold_for:
         return now + parameters.hold_for * 1000
     if parameters.hold_until:
-        return max(now, round(datetime.fromisoformat(parameters.hold_until).timestamp() * 1000))
+        return max(now, moment_of(parameters.hold_until) or now)
     return now
+
+
+def moment_of(text: str) -> int | None:
+    """A date and time of RFC 3339 (ms), the second before for a leap second; None: there is none in the calendar."""
+    try:
+        return round(datetime.fromisoformat(text.replace(":60", ":59")).timestamp() * 1000)
+    except ValueError:
+        return None
 
 
 def known(attributes: dict[str, str], name: str) -> str | None:

@@ -135,9 +135,10 @@ class Reception:
             refusal = self.guard.enter(connection, handler, len(self.sessions) / settings.connections)
             if refusal is not None:
                 return handler.turn_away(refusal)
-        if self.clients[address] >= settings.connections_per_client:  # over all workers the guard has counted
+        # Over all workers the guard has counted. Clients of a unix socket are our own.
+        if address != "unix" and self.clients[address] >= settings.connections_per_client:
             return handler.turn_away(TOO_MANY)
-        self.clients[address] += 1
+        self.count_as(handler, address)
         self.counters.add(CONNECTIONS_IN, 1)
         self.counters.add(ACCEPTED_IN, 1)
         self.sessions[connection] = handler
@@ -149,11 +150,17 @@ class Reception:
             handler.leave()
             handler.left()
             self.counters.add(CONNECTIONS_IN, -1)
-            left = self.clients[handler.peer] - 1
-            if left:
-                self.clients[handler.peer] = left
-            else:
-                del self.clients[handler.peer]
+            self.count_as(handler, "")
+
+    def count_as(self, handler: ReceptionSession, address: str) -> None:
+        """A connection is this client's from now on, "": nobody's; behind a proxy it is not the proxy's any more."""
+        before, handler.counted = handler.counted, address
+        if address:
+            self.clients[address] += 1
+        if before:
+            self.clients[before] -= 1
+            if not self.clients[before]:
+                del self.clients[before]
 
     def refusal_now(self) -> bytes | None:
         """Whether a transaction may begin: not while draining, after a failed commit, or with the disk low."""

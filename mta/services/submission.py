@@ -10,17 +10,18 @@ import hashlib
 import logging
 from collections.abc import Mapping
 from functools import partial
-from typing import Final, NamedTuple, Protocol
+from typing import Final, Literal, NamedTuple, Protocol
 
 from mta.directory.expand import expand
 from mta.directory.protocol import DirectoryUnreadable, Person, Resolution
 from mta.model.spoolid import format_id
 from mta.model.submitted import head_end, missing_fields, without_blind_copies
 from mta.net.server import ServerConnection
-from mta.policy.sasl import Challenge
+from mta.policy.sasl import BAD_TOKEN, BOUND, TOKENS, Challenge
 from mta.policy.throttle import Limit
 from mta.services.access import Access
 from mta.services.checks import Done, Login, Status
+from mta.services.idn import in_ascii
 from mta.services.receiving import NOT_A_PROXY, ReceptionSession, known
 from mta.services.reception import Opened, Reception
 from mta_ext.content import Content
@@ -105,6 +106,7 @@ class Submission:
     def owns(self, person: int, address: str) -> bool:
         """Whether mail for ``address`` reaches this person as a person: the own or a further address, with a tag or
         without, a catch-all, an alias that leads there; no list, whoever is on it. Raises DirectoryUnreadable."""
+        address = in_ascii(address)
         found = self._addresses.resolve(address)
         if found is None or found.kind == "list":
             return False
@@ -118,7 +120,7 @@ class SubmissionSession(ReceptionSession):
     """Policy of one connection on a submission listener."""
 
     logs_in = True
-    __slots__ = ("_check", "_exchange", "_person", "_submission")
+    __slots__ = ("_check", "_exchange", "_person", "_submission", "_token")
 
     def __init__(
         self, submission: Submission, reception: Reception, connection: ServerConnection, address: str, access: Access
@@ -129,19 +131,25 @@ class SubmissionSession(ReceptionSession):
         self._person = 0
         self._check: Check | None = None
         self._exchange: Exchange | None = None
+        #: Of the exchange that is open: a token is shown in it, or was and is not good.
+        self._token: Literal["", "shown", "bad"] = ""
 
     # The login.
 
     def on_sasl(self, mechanism: str, response: bytes | None) -> bytes | _Pending | None:
         if self.session.exchange_step == 0:
+            self._token = "shown" if mechanism in TOKENS else ""
             tls = self._connection.tls
-            bindings = tls.bindings if tls is not None else None
+            # Where none was offered, a client that could have used one is right to say so.
+            bindings = tls.bindings if tls is not None and BOUND in self._access.mechanisms else None
             self._exchange = self._submission.logins.exchange(mechanism, self.address, bindings)
+        if self._token == "bad":
+            return REFUSALS["wrong"]  # whatever was said to the challenge
         if self._exchange is None:
             return NO_MECHANISM  # offered under a certificate that was replaced since, by one without a binding
         step = self._exchange.step(response, self._checked)
         if isinstance(step, Challenge):
-            return b"334 %b\r\n" % base64.b64encode(step.octets)
+            return _challenge(step.octets)
         self._exchange = None
         self._check = step
         return PENDING
@@ -151,10 +159,17 @@ class SubmissionSession(ReceptionSession):
         if login.status != "ok":
             if self.visitor is not None and login.status == "wrong":
                 self.visitor.login_failed()
-            self._connection.answer(REFUSALS[login.status])
+            self._connection.answer(self._refused(login.status))
             return
         self._log_in(login.person, login.address)
         self._connection.answer(None)
+
+    def _refused(self, status: Status) -> bytes:
+        """A client with a token is told in a challenge what is wrong with it, and hears 535 behind that."""
+        if status == "wrong" and self._token:
+            self._token = "bad"
+            return _challenge(BAD_TOKEN)
+        return REFUSALS[status]
 
     def _log_in(self, person: int, address: str) -> None:
         self._person, self.submitter = person, address
@@ -181,6 +196,11 @@ class SubmissionSession(ReceptionSession):
         if person is not None and not isinstance(verdict, bytes):
             self._log_in(person.id, person.address)
         return verdict
+
+    def on_starttls(self) -> bytes | _Pending | None:
+        """Who has logged in before is nobody under TLS (RFC 3207 §4.2)."""
+        self._person, self.submitter, self.trusted = 0, "", False
+        return None
 
     def leave(self) -> None:
         """The connection is gone."""
@@ -249,3 +269,7 @@ class SubmissionSession(ReceptionSession):
         if b"Message-ID:" in added:
             self._message_id = f"<{text}@{hostname}>".encode()
         return added + without_blind_copies(head)
+
+
+def _challenge(octets: bytes) -> bytes:
+    return b"334 %b\r\n" % base64.b64encode(octets)

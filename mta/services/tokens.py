@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable
 from typing import Final, NamedTuple
 
 from mta.errors import ConfigError, UnavailableError
+from mta.services.foreign import RAISED, is_given_up
 
 _log = logging.getLogger("mta.login")
 
@@ -57,6 +58,8 @@ async def verified(verifier: Verifier, claim: Claim) -> str | None:
             return await verifier(claim)
     except TimeoutError:
         raise UnavailableError(f"the token verifier did not answer within {VERIFY_LIMIT:g} s") from None
-    except Exception as error:
+    except RAISED as error:
+        if is_given_up(error):
+            raise
         _log.error("the token verifier failed: %r", error, exc_info=error)
         raise UnavailableError("the token verifier failed; the log has its traceback") from None

@@ -62,7 +62,8 @@ class QueueVerbs:
 
     def _make(self, shard: Shard, delivery: Delivery, events: EventLog, clock: Clock) -> QueueAdmin:
         control = LiveControl(shard, delivery, clock)
-        return QueueAdmin(shard.spool, control, clock, events.write, make_dsn=shard.bounces.by_operator)
+        dsn, bounced = shard.bounces.by_operator, shard.outcomes.bounced
+        return QueueAdmin(shard.spool, control, clock, events.write, make_dsn=dsn, bounced=bounced)
 
     async def answer(self, verb: str, args: Args, shard: int) -> AsyncIterator[Row]:
         """The rows of a request; an edit's answer ends when the edit is committed. Raises MtaError."""

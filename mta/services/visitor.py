@@ -140,10 +140,10 @@ class Visitor:
     def _on_connect(self, said: Said) -> None:
         self._task = None
         refusal = self._refusal(said, "CONNECT")
-        if self._greeted:
-            self._connection.answer(refusal)
-        elif refusal is not None:
+        if refusal is not None:
             self._connection.shut(refusal)
+        elif self._greeted:
+            self._connection.answer(None)
         else:
             self._welcome()
 

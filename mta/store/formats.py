@@ -15,6 +15,7 @@ from email.errors import HeaderParseError
 from email.header import decode_header, make_header
 from typing import NamedTuple
 
+from mta.clock import LAST_MOMENT
 from mta.errors import DataError
 from mta.model.spoolid import format_id, parse_id
 
@@ -85,7 +86,7 @@ def maildir_letter(name: str, octets: bytes) -> Letter:
 
 def mbox_head(uid: int, arrival: int, sender: str) -> bytes:
     """The separator line and the field with the unique-id."""
-    date = datetime.fromtimestamp(arrival / 1000, UTC).strftime("%a %b %e %H:%M:%S %Y")
+    date = datetime.fromtimestamp(min(arrival / 1000, LAST_MOMENT), UTC).strftime("%a %b %e %H:%M:%S %Y")
     who = re.sub(r"[^!-~]", "?", sender) or "MAILER-DAEMON"
     return f"From {who} {date}\nX-UIDL: {format_id(uid)}\n".encode()
 
@@ -114,20 +115,21 @@ def mbox_letters(lines: Iterable[bytes], limit: int) -> Iterator[Letter]:
     DataError for what is no mbox, or a message beyond the limit."""
     head: bytes | None = None
     parts: list[bytes] = []
-    octets = 0
+    octets = number = 0
     at_start, after_empty = True, True
     for line in lines:
         if at_start and after_empty and line.startswith(b"From "):
             if head is not None:
                 yield _mbox_letter(head, parts)
             head, parts, octets = line, [], 0
+            number += 1
         elif head is None:
             if line.strip():
                 raise DataError('not an mbox: its first line does not begin with "From "')
         else:
             octets += len(line)
             if octets > limit:
-                raise DataError(f"a message of the mbox is larger than {limit} octets (limits.message_size)")
+                raise DataError(f"message {number} of the mbox is larger than {limit} octets (limits.message_size)")
             parts.append(line[1:] if at_start and _QUOTED_FROM.match(line) else line)
         after_empty = at_start and line in (b"\n", b"\r\n")
         at_start = line.endswith(b"\n")

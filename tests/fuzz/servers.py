@@ -26,8 +26,8 @@ OUT_OF_STEP = b"554 5.5.0 improper command pipelining\r\n"
 _BAD_OCTET = b"500 5.5.2 NUL or 8-bit octet in a command\r\n"
 _LAST_CHUNK = re.compile(rb"BDAT +\d+ +LAST", re.IGNORECASE)
 _CODE = re.compile(rb"^\d{3}[ -]|^$")
-#: Mechanisms that show nothing to whoever listens.
-CLEAR = MECHANISMS[:2]
+#: Call-backs that come under TLS alone, unless logins in the clear are allowed.
+SECURED = frozenset({"sasl"})
 #: How a decision comes: from the call-back, by ``answer`` after it, or by ``answer`` while it runs.
 _DECISIONS = ({}, {"pending": True}, {"pending": True, "early": True})
 
@@ -122,9 +122,9 @@ def _check_logins(handler: LoginHandler, options: dict[str, Any]) -> None:
     """What must not be done before TLS was not, and what was said before it is forgotten."""
     clear = [] if options["secure"] else handler.calls[: handler.before_tls]
     secured = [] if handler.before_tls is None else handler.calls[handler.before_tls :]
-    asked = {call[1] for call in clear if call[0] == "sasl"}
-    assert options["plaintext_login"] or asked <= set(CLEAR), "a password in the clear"
-    assert not options["tls_required"] or {call[0] for call in clear} <= {"hello", "starttls"}
+    asked = {call[0] for call in clear}
+    assert options["plaintext_login"] or not asked & SECURED, "a login in the clear"
+    assert not options["tls_required"] or asked <= {"hello", "starttls"}
     # RFC 5321 §4.1.4: VRFY and EXPN may come before EHLO.
     unknown = itertools.takewhile(lambda name: name != "hello", (call[0] for call in secured))
     assert set(unknown) <= {"verify", "expand"}, "a command under TLS stands on what was said before it"

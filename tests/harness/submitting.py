@@ -4,6 +4,7 @@ Owns: the people, and logins that are decided in the next turn of the loop. Neve
 """
 
 import asyncio
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from mta.clock import SystemClock
 from mta.directory.protocol import DirectoryUnreadable, Person, Resolution
 from mta.metrics import MetricsTable
 from mta.policy import sasl
-from mta.policy.sasl import Attempt, Challenge
+from mta.policy.sasl import Attempt, Challenge, Token
 from mta.services.access import EVERYWHERE, Access
 from mta.services.checks import Done, Login
 from mta.services.local import LocalMail
@@ -79,12 +80,19 @@ class PromptLogins:
         self.trouble: Login | None = None
 
     def exchange(self, mechanism: str, client: str, bindings: Any = None) -> _Exchange | None:
-        made = {"PLAIN": sasl.Plain, "LOGIN": sasl.Login}.get(mechanism)
-        return _Exchange(self, made()) if made is not None else None
+        made: dict[str, Callable[[], sasl.Mechanism]] = {
+            "PLAIN": sasl.Plain,
+            "LOGIN": sasl.Login,
+            "OAUTHBEARER": sasl.Bearer,
+            "XOAUTH2": sasl.XOAuth2,
+        }
+        return _Exchange(self, made[mechanism]()) if mechanism in made else None
 
     def judged(self, step: sasl.Step) -> Login:
         if self.trouble is not None:
             return self.trouble
+        if isinstance(step, Token) and step.token == "good":
+            return Login("ok", 1, next(iter(PASSWORDS)))
         if isinstance(step, Attempt) and PASSWORDS.get(step.user) == step.password:
             return Login("ok", [*PASSWORDS].index(step.user) + 1, step.user)
         return Login("wrong")

@@ -187,7 +187,7 @@ AUTH = [
         ("535",), 0,
     ),
     Run("strict, and it works", "submission", f"--tls --auth-optional-strict {LOGIN}", event={"submitter": MARK}),
-    Run("not before TLS", "submission", f"--auth PLAIN {LOGIN}", 28, ("requested type not available",), 0),
+    Run("not before TLS", "submission", f"--auth PLAIN {LOGIN}", 28, ("did not advertise authentication",), 0),
     Run("as somebody else", "submission", f"--tls {LOGIN} --from {ZOE}", 23, ("553 5.7.1",), 0),
 ]  # fmt: skip
 XCLIENT = [

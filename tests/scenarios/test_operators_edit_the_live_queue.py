@@ -74,6 +74,21 @@ def test_what_is_bounced_goes_back_to_its_sender(queued) -> None:
     assert (recipient, action, status[0]) == ("bob@bob.example", "failed", "5")
     books = server.audit()
     assert (books["failed"], books["generated"], books["queued"]) == (1, 1, 2)
+    found = server.metrics()
+    assert (found["mta_recipients_failed_total"], found["mta_reports_generated_total"]) == (1, 1), "as in the books"
+
+
+def test_a_trace_tells_what_operators_did(queued) -> None:
+    server, _, _, (ann, bob, _) = queued
+    for verb in ("hold", "release", "flush", "remove"):
+        server.rows("queue", verb, ann, "--reason", f"to {verb} it")
+    server.rows("queue", "bounce", bob)
+    told = server.mta("trace", ann).stdout
+    words = [line.split()[2] for line in told.splitlines() if "<ann@ann.example>" in line]
+    edits = [word for word in words if word not in ("received", "deferred")]
+    assert edits == ["held", "released", "flushed", "removed"], told
+    assert "to hold it" in told
+    assert "  bounced   <bob@bob.example>" in server.mta("trace", bob).stdout
 
 
 def test_a_message_is_shown_as_it_is_stored(queued) -> None:

@@ -94,6 +94,8 @@ def test_mistakes_are_one_line_with_their_exit_code(server: MtaServer) -> None:
     assert "--password-stdin" in refused(server, os.EX_USAGE, "user", "passwd", MARK)
     assert "name an option" in refused(server, os.EX_USAGE, "user", "set", MARK)
     assert "itself" in refused(server, os.EX_DATAERR, "list", "add", "l@minasi.example", "L@minasi.example")
+    nowhere = str(server.data / "nowhere" / "people.ldif")
+    assert f"{nowhere}: No such file" in refused(server, os.EX_CANTCREAT, "export", nowhere)
     assert server.mta("directory", "search", "zzz").returncode == 1
     assert len(rows(server, "user", "list")) == 1
 
@@ -106,7 +108,9 @@ def test_an_export_with_secrets_makes_the_same_directory_elsewhere(
     say(server, "user", "add", MARK, "--name", 'Märk, "M" ', "--password-stdin", stdin="pä:ß\n".encode())
     say(server, "user", "remove", "gone@minasi.example")
     say(server, "user", "set", MARK, "--further", "m@minasi.example", "--phone", "+1 555 0100")
-    assert [row["address"] for row in rows(server, "export")] == [MARK]
+    [exported] = rows(server, "export")
+    [listed] = rows(server, "user", "list")
+    assert (exported["kind"], exported["address"], exported["created"]) == ("person", MARK, listed["created"])
     say(server, "alias", "add", "@minasi.example", MARK)
     say(server, "list", "add", "all@minasi.example", MARK, "far@else.example", "--owner", MARK)
     file = server.directory / f"everything.{form}"
@@ -119,6 +123,16 @@ def test_an_export_with_secrets_makes_the_same_directory_elsewhere(
     reader = DirectoryReader(directory_path(other.data))
     assert verify(reader.credentials(2), "pä:ß")
     reader.close()
+
+
+def test_an_export_to_a_full_disk_names_its_file_and_leaves_the_one_before(server: MtaServer) -> None:
+    say(server, "user", "add", MARK)
+    file = server.directory / "people.ldif"
+    file.write_text("the one before")
+    (server.directory / ".people.ldif.new").symlink_to("/dev/full")
+    assert refused(server, os.EX_IOERR, "export", str(file)) == f"mta: {file}: No space left on device\n"
+    assert file.read_text() == "the one before"
+    assert not (server.directory / ".people.ldif.new").is_symlink()
 
 
 def test_an_import_is_all_or_nothing_and_tells_the_lines(server: MtaServer) -> None:

@@ -14,7 +14,7 @@ import click
 import msgspec
 
 from mta.cli.options import config_option, json_option, read_config
-from mta.errors import DataError, MtaError, UsageError
+from mta.errors import CannotCreateError, DataError, MtaError, UsageError
 
 if TYPE_CHECKING:
     from mta.directory.records import Record
@@ -49,7 +49,7 @@ def export(file: str, form: str | None, with_secrets: bool, as_json: bool) -> No
     records = (msgspec.convert(row, Record) for row in rows)
     lines: Iterable[str]
     if as_json:
-        lines = (f"{json_line(row)}\n" for row in rows)
+        lines = (f"{json_line(_row(row))}\n" for row in rows)
     elif _format(file, form, "ldif") == "ldif":
         lines = ldif.write(records)
     else:
@@ -62,15 +62,28 @@ def export(file: str, form: str | None, with_secrets: bool, as_json: bool) -> No
         _write(Path(file), lines)
 
 
+def _row(row: dict[str, Any]) -> dict[str, Any]:
+    """As the listings have it: times in seconds, and what a person is said as well."""
+    times = {"created": row["created"] / 1000} if "created" in row else {}
+    return {"kind": "person"} | row | times
+
+
 def _write(path: Path, lines: Iterable[str]) -> None:
-    """Whole or not at all, and for nobody else to read: it has people's data in it."""
+    """Whole or not at all, and for nobody else to read: it has people's data in it. Raises CannotCreateError."""
     fresh = path.with_name(f".{path.name}.new")
     try:
-        with open(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as out:
+        file = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    except OSError as e:
+        raise CannotCreateError(f"{path}: {e.strerror}; name a file that can be made") from e
+    try:
+        with open(file, "wb") as out:
             out.writelines(line.encode() for line in lines)
             out.flush()
             os.fsync(out.fileno())
         fresh.replace(path)
+    except OSError as error:
+        fresh.unlink(missing_ok=True)
+        raise OSError(error.errno, error.strerror, error.filename or str(path)) from error
     except BaseException:
         fresh.unlink(missing_ok=True)
         raise

@@ -202,6 +202,9 @@ async def test_an_operator_s_stop_is_shown_as_such() -> None:
     await stage.supervisor.stop("store", 1)
     assert (stage.store.state, stage.store.reason) == ("stopped", "stopped by an operator")
     assert "park store" in stage.log
+    stage.supervisor.start("store")
+    assert (stage.store.state, stage.store.reason) == ("starting", ""), "nor does the stop outlast it"
+    await stage.supervisor.stop("store", 1)
     await until(stage.supervisor.all_ready.is_set)
     stage.supervisor.start("store")
     assert (stage.store.state, stage.store.reason) == ("starting", "")

@@ -132,7 +132,7 @@ def test_a_configuration_that_is_fine_is_summed_up(capsys: pytest.CaptureFixture
     file.write_text(
         f'hostname = "mta.example"\ndata_dir = "{tmp_path}/data"\nworkers = 2\nuser = ""\n'
         '[[listener]]\naddress = "127.0.0.1:2525"\n[[route]]\ndomain = "*.test"\nto = "smtp://127.0.0.1:2600"\n'
-        '[spool]\ndurability = "dangerously-buffered"\n'
+        '[spool]\ndurability = "dangerously-buffered"\n[local]\ndomains = ["a.example", "b.example"]\n'
     )
     code, out, err = run(capsys, "check", "--config", str(file))
     assert code == 0
@@ -147,6 +147,7 @@ def test_a_configuration_that_is_fine_is_summed_up(capsys: pytest.CaptureFixture
         'spool disk, durability "dangerously-buffered"',
         f"admin unix:{tmp_path}/data/admin.sock",
         "relay for 127.0.0.0/8, ::1/128",
+        "local a.example, b.example",
         "route *.test to smtp://127.0.0.1:2600",
         "otherwise MX hosts on port 25; name servers: those of the machine",
     ):

@@ -14,9 +14,11 @@ import pytest
 
 from mta.cli import letters, main
 from mta.cli import mailbox as mailbox_command
+from mta.cli.render import local_time
 from mta.directory.protocol import Person
 from mta.directory.reader import DirectoryReader
-from mta.model.spoolid import format_id
+from mta.model.spoolid import format_id, parse_id
+from mta.store.formats import maildir_name
 from mta.store.protocol import Copy
 from mta.store.stopped import open_stopped
 from mta.store.tables import store_directory
@@ -321,7 +323,7 @@ def test_the_audit_says_what_is_wrong(shell: Shell) -> None:
         (["export", MARK], os.EX_USAGE, "give --maildir DIR or --mbox FILE"),
         (["export", MARK, "--maildir", "a", "--mbox", "b"], os.EX_USAGE, "give --maildir DIR or --mbox FILE"),
         (["export", "nobody@minasi.example", "--maildir", "m"], os.EX_DATAERR, "nobody"),
-        (["export", MARK, "--mbox", "nowhere/there"], os.EX_CANTCREAT, "name a file that can be made"),
+        (["export", MARK, "--mbox", "nowhere/there"], os.EX_CANTCREAT, "mta: nowhere/there: No such file or directory"),
         (["export", MARK, "--maildir", "mta.toml/m"], os.EX_CANTCREAT, "name a directory"),
         (["import", MARK, "--mbox", "nowhere"], os.EX_USAGE, "does not exist"),
         (["import", MARK, "--maildir", "data"], os.EX_DATAERR, "no Maildir"),
@@ -342,6 +344,51 @@ def test_mistakes_are_one_line_and_an_exit_code(
     ended, _, err = shell.run(*args)
     assert (ended, sentence in err, err.count("\n")) == (code, True, 1), err
     assert not (shell.directory / "m").exists()
+
+
+@pytest.mark.parametrize("form", ["--maildir", "--mbox"])
+def test_an_import_that_breaks_off_tells_what_is_in(shell: Shell, form: str) -> None:
+    shell.fill(CONTENTS[0])
+    shell.configure('[limits]\nmessage_size = "1000"\n')
+    cur = shell.directory / "large/cur"
+    cur.mkdir(parents=True)
+    messages = [b"Subject: one\n", b"Subject: two\n", b"x" * 1001, b"Subject: four\n"]
+    for number, message in enumerate(messages, 1):
+        (cur / f"{number}.x").write_bytes(message)
+    box = shell.directory / "large/mbox"
+    box.write_bytes(b"".join(b"From a\n" + message + b"\n\n" for message in messages))
+    code, out, err = shell.run("import", MARK, form, str(box if form == "--mbox" else cur.parent))
+    assert code == os.EX_DATAERR
+    assert ("message 3 of the mbox" if form == "--mbox" else "3.x") in err
+    assert out.startswith(b"import: 2 messages from ")
+    assert [row["subject"] for row in shell.rows("list", MARK)][1:] == ["one", "two"]
+
+
+def test_an_export_to_a_full_disk_names_the_place_and_leaves_nothing_half_done(shell: Shell) -> None:
+    shell.fill(*CONTENTS)
+    box = shell.directory / "box"
+    (box / "tmp").mkdir(parents=True)
+    last = shell.rows("list", MARK)[2]
+    name = maildir_name(round(last["arrived"] * 1000), parse_id(last["unique_id"]), "hermes.example", os.getpid())
+    (box / "tmp" / name).symlink_to("/dev/full")
+    code, _, err = shell.run("export", MARK, "--maildir", str(box))
+    assert (code, err) == (os.EX_IOERR, f"mta: {box}: No space left on device\n")
+    assert (len(list((box / "cur").iterdir())), list((box / "tmp").iterdir())) == (2, [])
+    code, out, _ = shell.run("export", MARK, "--maildir", str(box))
+    assert (code, out) == (0, f"export: 1 messages to {box}; 2 were there already\n".encode())
+
+
+def test_a_time_beyond_all_calendars_is_shown_as_the_last_one(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(shell.directory)
+    shell.fill(CONTENTS[0])
+    cur = shell.directory / "box/cur"
+    cur.mkdir(parents=True)
+    (cur / "999999999999.M1P1.x:2,").write_bytes(b"Subject: far\n\n")
+    assert shell.run("import", MARK, "--maildir", "box")[0] == 0
+    code, out, _ = shell.run("list", MARK)
+    assert (code, b"9999-12-" in out) == (0, True)
+    assert shell.run("export", MARK, "--mbox", "far.mbox")[0] == 0
+    assert local_time(1e15, "%Y") == "9999"
 
 
 def test_without_a_store_and_with_a_server_that_does_not_answer(shell: Shell) -> None:

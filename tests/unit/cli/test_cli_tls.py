@@ -59,6 +59,19 @@ def test_nothing_is_replaced_unless_that_is_said(tmp_path, capsys):
     assert (tmp_path / "key.pem").read_bytes() != before
 
 
+def test_a_key_is_not_written_beside_a_certificate_that_stays(tmp_path, capsys):
+    (tmp_path / "cert.pem").write_text("of an authority")
+    code, _, err = run(capsys, "tls", "self-signed", "--name", "mx.example", "--out", str(tmp_path))
+    assert (code, "cert.pem is there" in err) == (os.EX_CANTCREAT, True)
+    assert not (tmp_path / "key.pem").exists()
+
+
+def test_a_directory_that_cannot_be_made_is_73(tmp_path, capsys):
+    (tmp_path / "file").touch()
+    code, _, err = run(capsys, "tls", "self-signed", "--name", "mx.example", "--out", str(tmp_path / "file"))
+    assert (code, err.startswith(f"mta: {tmp_path / 'file'}: ")) == (os.EX_CANTCREAT, True)
+
+
 def test_a_name_that_no_certificate_can_have_is_refused(tmp_path, capsys):
     code, _, err = run(capsys, "tls", "self-signed", "--name", "b\u00fccher.example", "--out", str(tmp_path))
     assert (code, "--name" in err) == (os.EX_USAGE, True)
@@ -70,7 +83,8 @@ def test_check_names_a_certificate_that_cannot_be_used(tmp_path, capsys, protoco
     keys = {"protocol": protocol, "tls": "starttls", "certificate": pair.certificate}
     code, _, err = run(capsys, "check", "--config", listener(tmp_path, **keys, private_key=other.private_key))
     assert code == os.EX_CONFIG
-    assert err == f"mta: listener[0]: {other.private_key}: the private key is not that of {pair.certificate}\n"
+    said = f"listener[0]: {other.private_key}: the private key is not that of {pair.certificate}"
+    assert err == f"mta: {tmp_path / 'mta.toml'}: {said}\n"
     locked = encrypt_key(pair.private_key, tmp_path / "locked.key")
     assert "is encrypted" in run(capsys, "check", "--config", listener(tmp_path, **keys, private_key=locked))[2]
     assert "cannot be read" in run(capsys, "check", "--config", listener(tmp_path, **keys, private_key="none.key"))[2]
@@ -84,6 +98,32 @@ def test_check_warns_of_a_certificate_whose_time_is_not_now(tmp_path, capsys, be
     (tmp_path / "c.pem").write_bytes(certificate + key)
     code, _, err = run(capsys, "check", "--config", listener(tmp_path, tls="implicit", certificate="c.pem"))
     assert (code, said in err) == (0, True)
+
+
+def test_check_names_authorities_that_cannot_be_read(tmp_path, capsys):
+    file = tmp_path / "mta.toml"
+    file.write_text('[delivery]\ntls_authorities = "ca.pem"\n')
+    code, _, err = run(capsys, "check", "--config", str(file))
+    authorities = tmp_path / "ca.pem"
+    assert code == os.EX_CONFIG
+    assert err.splitlines()[-1] == (
+        f"mta: {file}: delivery.tls_authorities: {authorities}: cannot be read: No such file or directory"
+    )
+    authorities.write_bytes(make_certificate(tmp_path).certificate.read_bytes())
+    assert run(capsys, "check", "--config", str(file))[0] == 0
+
+
+@pytest.mark.parametrize(("content", "said"), [(None, "cannot be read"), ("\n", "is empty")])
+def test_check_names_a_token_file_that_is_of_no_use(tmp_path, capsys, content, said):
+    file = tmp_path / "mta.toml"
+    file.write_text('[admin]\naddress = "127.0.0.1:8025"\ntoken_file = "admin.token"\n')
+    if content is not None:
+        (tmp_path / "admin.token").write_text(content)
+    code, _, err = run(capsys, "check", "--config", str(file))
+    assert code == os.EX_CONFIG
+    line = err.splitlines()[-1]
+    assert line.startswith(f"mta: {file}: admin.token_file: {tmp_path / 'admin.token'}")
+    assert said in line
 
 
 def test_check_names_a_token_verifier_that_cannot_be_had(tmp_path, capsys):

@@ -123,6 +123,18 @@ def test_without_any_file_it_is_a_relay_on_loopback(tmp_path):
     assert (made.delivery.give_up_after, made.delivery.warn_after) == (432000, 14400)
 
 
+@pytest.mark.parametrize("protocol", ["smtp", "submission", "lmtp", "pop3", "ldap"])
+def test_tls_is_offered_where_a_certificate_is_set(protocol):
+    """A certificate that nobody is shown would leave an operator in the belief that there is TLS."""
+    listener = f'[[listener]]\nprotocol = "{protocol}"\ncertificate = "cert.pem"\n'
+    (made,) = config.parse(listener).listener
+    assert made.tls == "starttls"
+    (made,) = config.parse(f'{listener}tls = "implicit"\n').listener
+    assert made.tls == "implicit"
+    (made, other) = config.parse('[[listener]]\n[[listener]]\ntls="none"\naddress="[::1]:25"\ncertificate="x"').listener
+    assert (made.tls, other.tls) == ("none", "none")
+
+
 def test_every_key_of_the_contract_is_understood():
     made = config.parse(EVERYTHING, source="mta.toml")
     assert made.route == (config.Route(domain="*.test", to="smtp://127.0.0.1:2600"),)
@@ -172,8 +184,8 @@ def test_an_unknown_key_suggests_the_nearest():
 
 def test_a_table_where_a_value_belongs_and_the_other_way_round():
     assert findings("relay = 3") == ["mta.toml: relay: 3 is not a table"]
-    assert findings("[route]\ndomain = 'x'")[0].endswith("is not an array: write [[route]]")
-    assert findings("[local]\ndomains = 'x'")[0].endswith('"x" is not an array: write ["x"]')
+    assert findings("[route]\ndomain = 'x'")[0].endswith("is not an array; write [[route]]")
+    assert findings("[local]\ndomains = 'x'")[0].endswith('"x" is not an array; write ["x"]')
     assert findings("route = [1]") == ["mta.toml: route[0]: 1 is not a table"]
     assert findings("workers = true") == ["mta.toml: workers: true is not a number of workers, 1 to 256"]
     assert findings("data_dir = ''") == ['mta.toml: data_dir: "" is not a path']
@@ -198,6 +210,9 @@ def test_a_table_where_a_value_belongs_and_the_other_way_round():
         ('[local]\npostmaster = "nobody"', 'local.postmaster: "nobody" is not a mailbox'),
         ('[local]\nsubaddress = "@"', 'local.subaddress: "@" is not a separator'),
         ('[[listener]]\ntls = "starttls"', "listener[0].certificate: is missing"),
+        ('[directory]\naddress_template = "%g.%q@%d"', 'directory.address_template: "%g.%q@%d" is not a template'),
+        ('[directory]\naddress_template = "%g%"', 'directory.address_template: "%g%" is not a template'),
+        ('[directory]\naddress_template = ""', 'directory.address_template: "" is not a template'),
         ("[delivery]\nretry_after = []", "delivery.retry_after: needs at least one"),
         ('[admin]\naddress = "0.0.0.0:80"', "admin.token_file: is missing"),
         ("listener = []", "listener: needs at least one listener"),
@@ -286,6 +301,7 @@ def test_a_wrong_variable_is_named_as_the_place():
 
 def test_modes_that_keep_nothing_warn():
     said = "\n".join(config.warnings(config.parse(EVERYTHING)))
+    assert 'listener[0].certificate is of no use: tls is "none"' in said
     assert "dangerously-null" in said
     assert "dangerously-buffered" in said
     assert not any("spool" in line for line in config.warnings(config.parse("")))

@@ -107,6 +107,19 @@ def test_ldif_of_others_is_read():
     )
 
 
+def test_ldif_attributes_that_are_not_kept_may_be_of_any_size_and_anywhere():
+    picture = "AAAA" * ldif.VALUE_LIMIT
+    folded = "\n ".join(picture[at : at + 76] for at in range(0, len(picture), 76))
+    record = one(
+        "\ufeffversion: 1\n\n"
+        "# " + "a long remark\n " * ldif.VALUE_LIMIT + "\n"
+        f"dn: cn=a\nobjectClass: person\njpegPhoto:: {folded}\nphoto:: {picture}\n"
+        "userCertificate;binary:: " + "AAAA" * 20_000 + "\naudio:< file:///music/hello.au\n"
+        "mail: a@x.example\n"
+    )
+    assert (record.address, record.display_name) == ("a@x.example", "")
+
+
 def test_ldif_entries_that_are_nobody_are_passed_over():
     text = (
         b"dn: ou=people,dc=x\nobjectClass: organizationalUnit\nou: people\n\n\n\n"
@@ -149,6 +162,7 @@ def test_ldif_passwords(value, password, argon2):
         ("dn: x\nobjectClass: nisMailAlias\n", 1, "cn"),
         ("dn: x\ncn: " + "x" * (ldif.VALUE_LIMIT + 1) + "\n", 2, "octets"),
         ("dn: x\ncn: " + "x\n " * (ldif.VALUE_LIMIT * 2) + "\n", 2, "octets"),
+        ("dn: x\njpegPhoto " + "x" * (ldif.VALUE_LIMIT * 2) + "\n", 2, "octets"),
     ],
 )
 def test_what_is_no_ldif_is_told_with_its_line(text, line, said):
@@ -283,6 +297,7 @@ def test_all_that_is_wrong_is_told_and_nothing_goes_in(writer):
         Record("person", "d@x.example", line=12, argon2="$2b$x"),
         Record("person", "e@x.example", line=13, password="plain"),
         Record("person", "f@x.example", line=14, created=-1),
+        Record("person", "g@x.example", line=14, created=1_795_797_126_505_000),  # microseconds, say
         Record("person", "", line=15),
         Record("alias", "i2@x.example", line=16),
         Record("list", "new@x.example", line=17),
@@ -290,7 +305,7 @@ def test_all_that_is_wrong_is_told_and_nothing_goes_in(writer):
     with pytest.raises(BadRecords) as refused:
         put(writer, bad)
     assert [finding.partition(":")[0] for finding in refused.value.findings] == [
-        f"line {line}" for line in (5, 9, 11, 12, 13, 14, 15, 16, 17)
+        f"line {line}" for line in (5, 9, 11, 12, 13, 14, 14, 15, 16, 17)
     ]
     assert list(everything(writer.reading, secrets=True)) == before
 
@@ -306,6 +321,11 @@ def test_an_id_that_was_used_is_refused(writer):
     put(writer, WHOLE)
     with pytest.raises(BadRecords, match="line 3: id 1 was used before"):
         put(writer, [Record("person", "n@x.example", line=3, id=1)], keep_ids=True)
+
+
+def test_an_id_that_cannot_be_is_refused(writer):
+    with pytest.raises(BadRecords, match="line 3: id 18446744073709551615 is greater"):
+        put(writer, [Record("person", "n@x.example", line=3, id=(1 << 64) - 1)], keep_ids=True)
 
 
 def test_people_without_an_address_get_one_each(writer):

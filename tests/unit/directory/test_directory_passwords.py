@@ -76,6 +76,13 @@ def test_hashes_from_elsewhere_are_looked_at(secret):
         "$2b$12$abcdefghijklmnopqrstuv",
         secret.argon2.replace("argon2id", "argon2i"),
         secret.argon2.replace("m=19456", "m=1946000"),
+        secret.argon2.replace("m=19456", "m=7"),
+        secret.argon2.replace("m=19456", "m=\u0661\u0669\u0664\u0665\u0666"),
+        secret.argon2.replace("t=2", "t=0"),
+        secret.argon2.replace("m=19456,t=2", "t=2,m=19456"),
+        secret.argon2.replace("p=1$", "p=1$*"),
+        secret.argon2 + "\n",
+        "$argon2id$v=19$m=19456,t=2,p=1$YQ$" + secret.argon2.rpartition("$")[2],
     ):
         with pytest.raises(BadPassword):
             check_hash(text)

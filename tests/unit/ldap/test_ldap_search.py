@@ -7,6 +7,7 @@ import pytest
 
 from mta.directory.protocol import Person, Resolution
 from mta.ldap import messages
+from mta.ldap.entries import PersonEntry
 from mta.ldap.messages import (
     INVALID_DN_SYNTAX,
     NO_SUCH_OBJECT,
@@ -384,3 +385,8 @@ def test_a_directory_that_cannot_be_read_and_comes_back():
     assert talk.say()[-1].body["code"] == UNAVAILABLE
     directory.broken = False
     assert len(found(talk, base=PEOPLE, scope="LEVEL")) == 499
+
+
+def test_a_person_who_was_made_in_no_year_of_a_calendar_is_shown_all_the_same() -> None:
+    entry = PersonEntry(Person(id=1, address="far@minasi.example", created=1 << 52), "dc=minasi,dc=example")
+    assert entry.values["createTimestamp"] == ("99991231000000Z",)

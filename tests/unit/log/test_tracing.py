@@ -89,6 +89,22 @@ def test_an_address_finds_every_message_of_it() -> None:
     assert trace(MARK) == [("athena", OTHER, 2), *WHOLE]
 
 
+def test_a_mailbox_that_was_reached_under_tls_is_the_end_of_the_way_too() -> None:
+    server = [line("Reception", FIRST, MARK, 1), line("Delivery", FIRST, MARK, 2, f"{COPY} stored")]
+    store = [line("Reception", COPY, MARK, 2, reception_protocol="LMTPS")]
+    hops = [hop for hop, _ in Tracer([lambda: server, lambda: store], FIRST).hops()]
+    assert [(hop.log, hop.id, hop.stored) for hop in hops] == [(0, FIRST, False), (1, COPY, True)]
+
+
+@pytest.mark.parametrize("text", ['"mark \\\\ minasi"@minasi.example', 'a"b@athena.example', "\udcff@minasi.example"])
+def test_an_address_or_message_id_with_quotes_is_found_and_one_that_is_no_text_is_not(text: str) -> None:
+    if text.isascii():
+        records = [line("Reception", FIRST, text, 1), line("Reception", SECOND, MARK, 1, message_id=f"<{text}>")]
+        assert [hop.id for hop, _ in Tracer([lambda: records], text).hops()] == [FIRST, SECOND]
+    else:
+        assert Tracer([lambda: [line("Reception", FIRST, MARK, 1)]], text).hops() == []
+
+
 def test_what_was_refused_at_the_door_is_found_by_its_address() -> None:
     refused = line("Rejection", "", NOBODY, 1, "no such user")
     [(hop, [event])] = Tracer([lambda: [refused]], NOBODY).hops()

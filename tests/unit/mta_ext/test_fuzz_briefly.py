@@ -64,7 +64,7 @@ def test_a_transcript_that_depends_on_segmentation_is_found() -> None:
     [
         ("smtp", servers, "count_ends", lambda _: -9, "more messages"),
         ("submission", servers, "_on_purpose", lambda _: False, "PolicyBroke"),
-        ("submission", servers, "CLEAR", (), "a password in the clear"),
+        ("submission", servers, "SECURED", frozenset({"hello"}), "a login in the clear"),
         ("client", clients, "_CHUNK", clients.re.compile(rb"no (chunk)"), "goes out|before its end"),
         ("smarthost", clients, "_CLEAR_VERBS", frozenset(), "before TLS"),
         ("pop3", servers, "assert_no_bare_line_end", lambda said: servers.alike([b"-ERR" in said, False]), "depends"),

@@ -62,7 +62,7 @@ class Scene:
     def deliver(self, content: bytes | Iterator[bytes] = b"Subject: x\r\n\r\n") -> None:
         message = Message(1, "a@athena.example", [Recipient("b@b.example", "b.example")], 10, 0)
         entry = Entry(None, due_key(0, 1, 0), "b.example", message, None, 0.0)
-        attempt = Attempt(entry, message.recipients, 0.0, 0.0)
+        attempt = Attempt(entry, message.recipients, 0.0)
         self.remote.session.deliver(attempt, "a@athena.example", ["b@b.example"], content, size=10, dotted=True)
         self.remote.pump()
         self.transport.take()

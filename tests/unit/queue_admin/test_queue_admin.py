@@ -61,7 +61,15 @@ class Desk:
         self.scheduler = Scheduler()
         self.events: list[Event] = []
         self.dsn_for: list[tuple[int, list[str], str]] = []
-        self.admin = QueueAdmin(self.spool, self.scheduler, Clock(), self.events.append, make_dsn=self.make_dsn)
+        self.bounced: list[tuple[int, int]] = []
+        self.admin = QueueAdmin(
+            self.spool,
+            self.scheduler,
+            Clock(),
+            self.events.append,
+            make_dsn=self.make_dsn,
+            bounced=lambda recipients, reports: self.bounced.append((recipients, reports)),
+        )
         self._ids = IdSource(0, Clock())
 
     async def queue(self, *paths: str, sender: str = "me@here.example", age: int = 0, due: int = NOW + MINUTE) -> str:
@@ -215,6 +223,7 @@ async def test_bounce_fails_the_recipients_and_commits_the_dsn_with_them(desk: D
     assert (await desk.ask("audit"))[0]["drift"] == 0
     assert desk.spool.ledger().failed == 2
     assert desk.spool.ledger().generated == 1
+    assert desk.bounced == [(2, 1)]
 
 
 async def test_bounce_of_everything_leaves_the_dsns_that_it_makes(desk: Desk) -> None:

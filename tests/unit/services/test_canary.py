@@ -11,7 +11,7 @@ import pytest
 from mta.clock import SystemClock
 from mta.errors import DataError, TemporaryError
 from mta.log import Event
-from mta.services.canary import Canaries, Target
+from mta.services.canary import DISPLAY_NAME, Canaries, Target
 
 ADDRESS = "canary@minasi.example"
 
@@ -23,11 +23,12 @@ class House:
         self.replies: dict[str, str] = {}
         self.heard: list[str] = []
         self.mailbox: list[str] = []
-        self.people: set[str] = set()
+        self.people: dict[str, dict[str, str]] = {}
         self.asked: list[str] = []
         self.events: list[Event] = []
         self.said: list[str] = []
         self.lost = False
+        self.alias = False
         self.down: set[str] = set()
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -56,7 +57,11 @@ class House:
         if verb == "user.show" and args["user"] not in self.people:
             raise DataError("nobody")
         if verb == "user.add":
-            self.people.add(args["address"])
+            if self.alias:
+                raise DataError(f"{ADDRESS} is taken: it is an alias")
+            self.people[ADDRESS] = {"address": args["address"], "display_name": args["display_name"]}
+        if verb in ("user.show", "user.add"):
+            yield self.people[ADDRESS]
         if verb == "mailbox.list":
             for subject in self.mailbox:
                 yield {"subject": subject}
@@ -100,12 +105,50 @@ async def test_a_canary_that_arrives_is_removed_and_leaves_its_time(listening: L
     assert (flights.sent, flights.failed, flights.trouble) == (1, 0, "")
     assert 0 < flights.seconds < 5
     assert house.mailbox == []
-    assert house.people == {ADDRESS}
+    assert house.people == {ADDRESS: {"address": ADDRESS, "display_name": DISPLAY_NAME}}
     assert house.heard[:4] == ["EHLO hermes.example", f"MAIL FROM:<{ADDRESS}>", f"RCPT TO:<{ADDRESS}>", "DATA"]
     assert canaries.status()["state"] == "running"
     await canaries.fly(target)
     assert house.asked.count("user.add") == 1
     assert house.events == []
+
+
+@pytest.mark.parametrize(
+    ("address", "name", "trouble"),
+    [
+        (ADDRESS, "Ann Canary", f"{ADDRESS} is somebody's, Ann Canary <{ADDRESS}>, whose mail would be removed"),
+        ("mark@minasi.example", DISPLAY_NAME, f"{ADDRESS} is somebody's, {DISPLAY_NAME} <mark@minasi.example>"),
+        ("", "", f"{ADDRESS} is taken: it is an alias"),
+    ],
+    ids=["somebody of that name", "a further address of somebody", "an alias"],
+)
+async def test_the_mail_of_somebody_who_has_the_address_is_left_alone(
+    listening: Listening, address: str, name: str, trouble: str
+) -> None:
+    house, target = listening
+    house.mailbox.append("a letter")
+    house.alias = not address
+    if address:
+        house.people[ADDRESS] = {"address": address, "display_name": name}
+    canaries = house.canaries(target)
+    await canaries.fly(target)
+    assert canaries.flights[target.name].trouble.startswith(trouble)
+    assert (house.mailbox, house.heard) == (["a letter"], [])
+
+
+async def test_nothing_is_removed_while_nobody_can_tell_whose_mailbox_it_is(listening: Listening) -> None:
+    house, target = listening
+    house.mailbox.append("a letter")
+    house.down.add("directory")
+    canaries = house.canaries(target)
+    await canaries.fly(target)
+    assert (len(house.mailbox), canaries.flights[target.name].failed) == (2, 0)
+    house.down.clear()
+    await canaries.fly(target)
+    house.mailbox.append("to the canary")
+    house.down.add("directory")
+    await canaries.fly(target)  # it was its own when that was last seen
+    assert house.mailbox == []
 
 
 @pytest.mark.parametrize(

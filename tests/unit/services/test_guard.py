@@ -86,6 +86,23 @@ async def test_behind_a_proxy_the_client_is_asked_about(make):
     gone(site, connection)
 
 
+class Prompt:
+    def connect(self, client: Connection) -> Opinion:
+        return Reject(550, "5.7.1", "no") if client.address == STRANGER else None
+
+
+async def test_behind_a_proxy_who_is_refused_is_gone(make):
+    site = make(policies=[Prompt()])
+    connection, transport = await behind_a_proxy(site)
+    transport.take()
+    connection.data_received(b"XCLIENT ADDR=198.51.100.7\r\n")
+    assert replies(transport) == ["550 5.7.1 no"]
+    assert connection.leaving
+    connection.data_received(HELLO + MAIL + RCPT)
+    assert transport.take() == b""
+    gone(site, connection)
+
+
 @pytest.mark.parametrize(("answer", "reply"), [(None, "220 "), (Reject(550, "5.7.1", "no"), "550 5.7.1 no")])
 async def test_behind_a_proxy_a_slow_hook_decides_about_the_client(make, answer, reply):
     class Slow:
@@ -100,6 +117,7 @@ async def test_behind_a_proxy_a_slow_hook_decides_about_the_client(make, answer,
     assert connection.session.pending
     await turns(4)
     assert replies(transport)[-1].startswith(reply)
+    assert connection.leaving == (answer is not None)
     gone(site, connection)
 
 
@@ -139,7 +157,7 @@ async def test_a_known_client_has_so_many_connections_too_and_gets_them_back(mak
 
 
 async def test_a_proxy_does_not_use_up_its_own_limit_for_its_clients(make):
-    site = make(connections=2)
+    site = make(connections=2, reception={"connections_per_client": 2})
     for n in range(6):
         connection, transport = await behind_a_proxy(site)
         connection.data_received(b"XCLIENT ADDR=203.0.113.%d\r\n" % (n // 2))
@@ -148,6 +166,13 @@ async def test_a_proxy_does_not_use_up_its_own_limit_for_its_clients(make):
     connection.data_received(b"XCLIENT ADDR=203.0.113.0\r\n")
     assert replies(transport)[-1].startswith("421 4.3.2 ")
     assert connection.leaving
+
+
+async def test_a_unix_socket_has_no_client_of_many_connections(make):
+    site = make(connections=2, reception={"connections_per_client": 2})
+    talks = [site.connect("/run/socket") for _ in range(4)]
+    assert [replies(transport)[-1][:4] for _, transport in talks] == ["220 "] * 4
+    gone(site, *(connection for connection, _ in talks))
 
 
 async def test_strangers_come_only_so_fast_and_the_known_as_they_like(make):

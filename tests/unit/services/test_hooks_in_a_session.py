@@ -33,7 +33,7 @@ class Scripted:
     def _method(self, stage: str, answer: Any) -> Any:
         def method(value: Any) -> Any:
             self.asked.append((stage, value))
-            if isinstance(answer, Exception):
+            if isinstance(answer, BaseException):
                 raise answer
             return answer
 
@@ -92,13 +92,13 @@ def contents(site: Guarded) -> list[bytes]:
 
 
 @pytest.mark.parametrize("kind", [Scripted, Slow])
-@pytest.mark.parametrize("answer", [Reject(550, "5.7.1", "not you"), Defer(450, "4.7.1", "not now")])
+@pytest.mark.parametrize("answer", [Reject(550, "5.7.1", "not you"), Reject(text=""), Defer(450, "4.7.1", "not now")])
 @pytest.mark.parametrize("stage", STAGES)
 async def test_a_refusal_at_each_stage_is_the_reply_there(make, kind, answer, stage):
     policy = kind(**{stage: answer})
     site = make(policy)
     said = await played(site, policy)
-    refused = answer.reply.decode().rstrip()
+    refused = answer.reply.decode().rstrip("\r\n")
     assert refused in said
     assert [line for line in said if line.endswith("queued")] == []
     assert not site.deliverer.entries
@@ -109,13 +109,14 @@ async def test_a_refusal_at_each_stage_is_the_reply_there(make, kind, answer, st
 
 @pytest.mark.parametrize("kind", [Scripted, Slow])
 @pytest.mark.parametrize("stage", STAGES)
-async def test_a_hook_that_raises_costs_a_451_and_a_line(make, caplog, kind, stage):
-    policy = kind(**{stage: ZeroDivisionError("secret")})
+@pytest.mark.parametrize("error", [ZeroDivisionError, SystemExit, asyncio.CancelledError])
+async def test_a_hook_that_raises_costs_a_451_and_a_line(make, caplog, kind, stage, error):
+    policy = kind(**{stage: error("secret")})
     site = make(policy)
     said = await played(site, policy)
     assert FAILED in said
     assert "secret" not in "".join(said)
-    assert f"hook policy0: {stage} raised ZeroDivisionError('secret') at " in caplog.text
+    assert f"hook policy0: {stage} raised {error.__name__}('secret') at " in caplog.text
     assert site.counters.get(HOOK_FAILURES) >= 1
     assert not site.deliverer.entries
 

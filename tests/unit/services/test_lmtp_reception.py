@@ -68,6 +68,12 @@ async def test_a_message_goes_into_the_mailbox_with_its_two_fields(site: LmtpInP
     ]
 
 
+async def test_a_domain_is_known_by_either_spelling(site: LmtpInProcess, people: Directory) -> None:
+    replies = await site.say(HELLO + "MAIL FROM:<> SMTPUTF8\r\nRCPT TO:<mark@\uff4dinasi.example>\r\n".encode() + DATA)
+    assert replies[-1].startswith("250 2.0.0 ")
+    assert site.store.usage(mailbox(people, MARK)).messages == 1
+
+
 async def test_the_null_path_is_kept_as_such(site: LmtpInProcess, people: Directory) -> None:
     await site.say(envelope(MARK, sender="") + DATA)
     assert octets_of(site.store.view(mailbox(people, MARK)))[0].startswith(b"Return-Path: <>\r\nDelivered-To: mark@")

@@ -31,6 +31,9 @@ class Table:
             "gone@b.example": Resolution("alias", "gone@b.example", targets=("left@b.example",)),
             "loop@b.example": Resolution("alias", "loop@b.example", targets=("pool@b.example",)),
             "pool@b.example": Resolution("alias", "pool@b.example", targets=("loop@b.example",)),
+            "empty@b.example": Resolution("list", "empty@b.example"),
+            "ring@b.example": Resolution("list", "ring@b.example", targets=("left@b.example",), owner="ring@b.example"),
+            "past@b.example": Resolution("list", "past@b.example", targets=("left@b.example",), owner="mark@b.example"),
             "team@b.example": Resolution(
                 "list", "team@b.example", targets=("mark@b.example", "sales@b.example"), owner="boss@b.example"
             ),
@@ -135,7 +138,12 @@ async def test_a_message_reaches_those_behind_its_recipients_once(
 
 @pytest.mark.parametrize(
     ("path", "status"),
-    [("ghost@b.example", "5.1.1"), ("gone@b.example", "5.1.1"), ("loop@b.example", "5.4.6")],
+    [
+        ("ghost@b.example", "5.1.1"),
+        ("gone@b.example", "5.1.1"),
+        ("loop@b.example", "5.4.6"),
+        ("empty@b.example", "5.2.4"),
+    ],
 )
 async def test_who_turns_out_to_be_nobody_is_told_to_the_sender(works: Works, path: str, status: str) -> None:
     async with ScriptedServer() as server:
@@ -147,6 +155,23 @@ async def test_who_turns_out_to_be_nobody_is_told_to_the_sender(works: Works, pa
         assert (report.reverse_path, report.recipients) == ("", ["s@c.example"])
         assert f"Status: {status}".encode() in report.content
         works.nothing_left()
+
+
+async def test_a_member_who_is_nobody_is_told_to_the_owner_of_the_list(works: Works) -> None:
+    async with ScriptedServer() as server:
+        works.router.lead_to(server.port)
+        works.send_to(["past@b.example"], "s@c.example")
+        await works.until(DELIVERED, 1)
+        assert works.counters.get(FAILED) == 1
+        assert transactions(server) == {("", ("mark@b.example",))}
+        works.nothing_left()
+
+
+async def test_a_report_on_a_list_that_its_owner_leads_back_to_is_the_last(works: Works) -> None:
+    works.send_to(["ring@b.example"], "s@c.example")
+    await works.until(FAILED, 2)  # the member, once for the message and once for the report on that
+    assert columns(works) == {"accepted": 1, "generated": 3, "expanded": 2, "failed": 2}
+    works.nothing_left()
 
 
 async def test_mail_waits_while_the_directory_cannot_be_read_and_goes_on_then(works: Works, table: Table) -> None:

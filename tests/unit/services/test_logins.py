@@ -84,6 +84,12 @@ async def place(tmp_path):
     await asyncio.sleep(0)
 
 
+async def test_a_name_may_have_its_domain_in_either_spelling(place):
+    logins = place()
+    assert await logins.ask("mark@\uff4dinasi.example") == RIGHT
+    assert await logins.ask("nobody@\uff4dinasi.example") == WRONG
+
+
 async def test_the_right_password_gets_in_under_every_name(place):
     logins = place()
     logins.writer.change(lambda changes: changes.set_person(1, further=["m@other.example"]))

@@ -32,9 +32,10 @@ class People:
             raise DirectoryUnreadable("gone")
         name = address.partition("@")[0]
         targets = {"crew": tuple(f"m{n}@{DOMAIN}" for n in range(3)), "all": tuple(f"m{n}@x" for n in range(500))}
+        targets["equipe"] = (f"zo\u00e9@{DOMAIN}", f"mark@{DOMAIN}")
         if name in targets:
             return Resolution("list", address=address, targets=targets[name])
-        return Resolution("mailbox", address=address, mailbox=1) if name == "mark" else None
+        return Resolution("mailbox", address=address, mailbox=1) if name in ("mark", "postmaster") else None
 
 
 @pytest.fixture
@@ -124,6 +125,8 @@ async def test_vrfy_and_expn_tell_those_who_may_relay_where_that_is_wanted(place
     await talk.say(b"EHLO client.example")
     assert await talk.say(b"VRFY mark@minasi.example") == ["250 2.1.5 <mark@minasi.example>"]
     assert await talk.say(b"VRFY Mark <mark@minasi.example>") == ["250 2.1.5 <mark@minasi.example>"]
+    wide = "VRFY mark@\uff4dinasi.example SMTPUTF8".encode()  # as IDNA maps it
+    assert await talk.say(wide) == ["250 2.1.5 <mark@minasi.example>"]
     assert await talk.say(b"VRFY nobody@minasi.example") == ["550 5.1.1 no such recipient here"]
     assert (await talk.say(b"VRFY a@athena.example"))[0].startswith("252 ")
     assert await talk.say(b"EXPN crew@minasi.example") == [
@@ -135,6 +138,26 @@ async def test_vrfy_and_expn_tell_those_who_may_relay_where_that_is_wanted(place
     assert await talk.say(b"EXPN mark@minasi.example") == ["550 5.1.1 no such list here"]
     place.people.broken = True
     assert (await talk.say(b"VRFY mark@minasi.example", b"EXPN crew@minasi.example"))[0].startswith("451 4.3.0")
+
+
+async def test_names_beyond_ascii_are_told_to_those_who_read_them(place):
+    talk = Talk(place, ASKED)
+    await talk.say(b"EHLO client.example")
+    assert await talk.say(b"EXPN equipe@minasi.example") == ["553 5.6.8 the answer needs SMTPUTF8"]
+    asked = b"EXPN equipe@minasi.example SMTPUTF8"
+    assert await talk.say(asked) == ["250-2.1.5 <zo\u00e9@minasi.example>", "250 2.1.5 <mark@minasi.example>"]
+    assert (await talk.say(b"EXPN equipe@minasi.example"))[0].startswith("553 ")  # it holds for one command
+
+
+@pytest.mark.parametrize("path", [b"<postmaster>", b"<PostMaster>", b"<postmaster@minasi.example>"])
+async def test_strangers_reach_a_postmaster_who_reads_mail_elsewhere(tmp_path, path):
+    local = LocalMail(frozenset([DOMAIN]), People(), postmaster="boss@elsewhere.example", clock=SystemClock())
+    place = InProcess(tmp_path, local=local)
+    talk = Talk(place, peer=("198.51.100.9", 4711))
+    await talk.say(b"EHLO stranger.example", b"MAIL FROM:<>")
+    assert await talk.say(b"RCPT TO:" + path) == ["250 2.1.5 ok"]
+    assert await talk.say(b"RCPT TO:<joe@elsewhere.example>") == ["550 5.7.1 relaying denied"]
+    await place.close()
 
 
 async def test_strangers_are_told_nothing(place):
@@ -233,6 +256,59 @@ async def test_what_a_proxy_does_not_know_is_what_we_know(place, values):
     await talk.say(CONTENT + b".")
     message = place.deliverer.entries[0].message
     assert (message.client_address, message.client_name) == ("192.0.2.7", "proxy.example")
+
+
+async def test_a_client_whose_address_its_proxy_does_not_know_has_no_rights_of_the_proxy(place):
+    talk = Talk(place, PROXIED)
+    await talk.say(b"EHLO proxy.example")
+    assert (await talk.say(b"XCLIENT NAME=x.example ADDR=[UNAVAILABLE]"))[0].startswith("220 ")
+    await talk.say(b"EHLO stranger.example")
+    said = await talk.say(b"MAIL FROM:<a@athena.example>", b"RCPT TO:<b@arlington.example>")
+    assert said[-1] == "550 5.7.1 relaying denied"
+
+
+async def test_with_another_client_nothing_of_xforward_is_left(place):
+    talk = Talk(place, PROXIED)
+    await talk.say(b"EHLO proxy.example")
+    await talk.say(b"XFORWARD ADDR=198.51.100.9 HELO=stranger.example")
+    await talk.say(b"XCLIENT ADDR=192.0.2.8")
+    await talk.say(b"EHLO client.example")
+    await talk.say(b"MAIL FROM:<a@athena.example>", b"RCPT TO:<b@arlington.example>", b"DATA")
+    await talk.say(CONTENT + b".")
+    message = place.deliverer.entries[0].message
+    assert (message.client_address, message.client_name) == ("192.0.2.8", "client.example")
+
+
+# Domains have two spellings (RFC 5890).
+
+
+@pytest.mark.parametrize(
+    ("path", "taken"),
+    [
+        ("zo\u00e9@b\u00fccher.example", "zo\u00e9@xn--bcher-kva.example"),
+        ("mark@B\u00dcCHER.example", "mark@xn--bcher-kva.example"),
+        ("mark@\uff4furs.example", "mark@ours.example"),
+        ("mark@m\u00fcller.example", None),
+    ],
+)
+async def test_strangers_reach_a_domain_of_ours_by_either_spelling(tmp_path, path, taken):
+    class Readers:
+        def resolve(self, address):
+            known = address.endswith("@xn--bcher-kva.example")
+            return Resolution("mailbox", address=address, mailbox=1) if known else None
+
+    local = LocalMail(frozenset(["xn--bcher-kva.example"]), Readers(), postmaster="", clock=SystemClock())
+    place = InProcess(tmp_path, local=local)
+    talk = Talk(place, peer=("198.51.100.9", 4711))
+    await talk.say(b"EHLO stranger.example", b"MAIL FROM:<> SMTPUTF8")
+    said = await talk.say(b"RCPT TO:<%b>" % path.encode())
+    assert said == ["250 2.1.5 ok" if taken else "550 5.7.1 relaying denied"]
+    if taken is not None:
+        await talk.say(b"DATA")
+        await talk.say(CONTENT + b".")
+        [recipient] = place.deliverer.entries[0].message.recipients
+        assert (recipient.forward_path, recipient.domain) == (taken, taken.partition("@")[2])
+    await place.close()
 
 
 # What a listener offers.

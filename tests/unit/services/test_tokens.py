@@ -68,11 +68,12 @@ async def test_wrong_tokens_are_answered_ever_later(place, hook):
     assert logins.clock.monotonic() - since > 0.5
 
 
-async def test_a_hook_that_fails_is_an_outage(place, hook, caplog):
+@pytest.mark.parametrize("error", [RuntimeError, SystemExit, asyncio.CancelledError])
+async def test_a_hook_that_fails_is_an_outage(place, hook, caplog, error):
     logins = place(TOML)
 
     def fail(claim):
-        raise RuntimeError("no issuer")
+        raise error("no issuer")
 
     hook.answer = fail
     assert await logins.sasl("OAUTHBEARER", bearer("good")) == Login("unavailable")

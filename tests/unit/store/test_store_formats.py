@@ -95,6 +95,7 @@ def test_what_is_no_mbox_is_said() -> None:
 def test_a_sender_cannot_break_the_separator() -> None:
     assert mbox_head(UID, ARRIVAL, 'a b"\n@x').startswith(b'From a?b"?@x Fri Nov')
     assert mbox_head(UID, ARRIVAL, "").startswith(b"From MAILER-DAEMON Fri Nov ")
+    assert b" 9999\n" in mbox_head(UID, 1 << 62, "")
 
 
 def test_a_maildir_name_keeps_uid_and_time() -> None:
