@@ -17,7 +17,7 @@ import msgspec
 from mta import __version__
 from mta.attendant.cage import Cage
 from mta.attendant.fanout import Fanout
-from mta.attendant.hookcheck import check_hooks
+from mta.attendant.filecheck import check_files
 from mta.attendant.listeners import Place
 from mta.attendant.notify import Notifier
 from mta.attendant.parked import ParkedListeners
@@ -28,7 +28,7 @@ from mta.attendant.service import Launch, Service
 from mta.attendant.shards import assign
 from mta.attendant.supervisor import TICK, Supervisor
 from mta.clock import Clock
-from mta.config import Config, to_json
+from mta.config import Config, to_json, warnings
 from mta.errors import ConfigError, MtaError, TemporaryError, UnavailableError, UsageError
 from mta.metrics import MetricsTable, Sample, render
 from mta.metrics.layout import BUILD_INFO, PROBE_FAILURES, SERVICE_RESTARTS, SERVICE_UP, WORKER_UP
@@ -318,7 +318,9 @@ class Attendant:
         self._notifier.reloading()
         try:
             config = self._load()
-            await asyncio.to_thread(check_hooks, config)
+            untimely = await asyncio.to_thread(check_files, config, self._clock)
+            for line in (*warnings(config), *untimely):
+                self._say(line)
             self._take_config(config)
             for name in list(self._supervisor.services):
                 if not self._stopping.is_set():

@@ -43,10 +43,7 @@ class Cage:
     def open(self, config: Config) -> None:
         """Lets canaries fly as this configuration wants it; called anew after a reload, it begins anew."""
         self.close()
-        if not config.canary.interval:
-            return
-        if not config.local.domains:
-            self._say("canary.interval is set, but there is no local.domains: a canary needs a mailbox to go to")
+        if not config.canary.interval or not config.local.domains:
             return
         self._events = EventLog(config.log.events, rotate_size=config.log.rotate_size, keep=config.log.keep)
         self._canaries = Canaries(

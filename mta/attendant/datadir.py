@@ -23,6 +23,10 @@ def make_data_dir(path: Path) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.mkdir(mode=0o700, exist_ok=True)
+    except (FileExistsError, NotADirectoryError) as e:
+        raise CannotCreateError(
+            f"data_dir {path} cannot be made: a file is in its place; remove it, or set data_dir in the configuration"
+        ) from e
     except OSError as e:
         raise CannotCreateError(
             f"data_dir {path} cannot be made: {e.strerror}; make it, or set data_dir in the configuration"
@@ -43,14 +47,22 @@ def make_parent(path: Path, owner: tuple[int, int] | None) -> None:
         raise CannotCreateError(f"{path.parent} (for {path.name}) cannot be made: {e.strerror}") from e
 
 
-def hold_lock(data_dir: Path, clock: Clock, sleep: Callable[[float], None], patience: float = LOCK_PATIENCE) -> int:
+def hold_lock(
+    data_dir: Path,
+    clock: Clock,
+    sleep: Callable[[float], None],
+    patience: float = LOCK_PATIENCE,
+    owner: tuple[int, int] | None = None,
+) -> int:
     """Takes the lock and gives its descriptor, which workers inherit: it is free only when all of them are gone.
+    ``owner``: (uid, gid) whose file it becomes, so that commands of that user can ask for it.
 
     Raises TemporaryError when another server keeps it for longer than ``patience`` seconds.
     """
     path = data_dir / LOCK_NAME
     try:
-        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        # Root opens it in a directory of the server's user, who may have put a link there.
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     except PermissionError as e:
         raise NotAllowedError(f"{path}: not allowed; run as the user that owns {data_dir}") from e
     deadline = clock.monotonic() + patience
@@ -62,6 +74,8 @@ def hold_lock(data_dir: Path, clock: Clock, sleep: Callable[[float], None], pati
         sleep(LOCK_POLL)
     os.ftruncate(fd, 0)
     os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
+    if owner is not None:
+        os.fchown(fd, *owner)
     return fd
 
 

@@ -1,4 +1,4 @@
-"""Tries out the hooks of a configuration before any worker depends on them.
+"""Tries out the hooks and the token verifier of a configuration before any worker depends on them.
 
 Owns: the process in which that is done: what a policy imports and does stays out of the attendant, and a policy that
 was edited is read anew. Never does: keep or call a hook. Blocks for as long as the imports take.
@@ -17,8 +17,8 @@ TIMEOUT: Final = 30.0
 
 
 def check_hooks(config: Config) -> None:
-    """Raises ConfigError, a line per finding. Nothing is started when there is no hook."""
-    if not config.hook:
+    """Raises ConfigError, a line per finding. Nothing is started when there is neither."""
+    if not config.hook and not config.login.token_verifier:
         return
     command = [sys.executable, "-m", "mta.services.hookcheck"]
     try:

@@ -19,6 +19,10 @@ from mta.errors import CannotCreateError, MtaError, NotAllowedError, Unavailable
 BACKLOG = 4096
 
 
+#: (uid, gid) of whom a file is made for; None: of whoever makes it.
+Owner = tuple[int, int] | None
+
+
 class Place(NamedTuple):
     """Where to listen. ``number``: position in ``config.listener``, below 0 for what is not configured. ``path`` set:
     a unix socket with this ``mode``."""
@@ -39,12 +43,12 @@ class Listeners:
         self._own: list[list[tuple[int, socket.socket]]] = [[] for _ in range(workers)]
         self._paths: list[Path] = []
 
-    def bind(self, places: Sequence[Place]) -> None:
+    def bind(self, places: Sequence[Place], owner: Owner = None) -> None:
         """Raises UnavailableError (in use), NotAllowedError (port below 1024) or CannotCreateError, naming the
-        address."""
+        address. ``owner``: of unix sockets."""
         for place in places:
             if place.path:
-                self._shared.append((place.number, unix_listener(Path(place.path), place.mode)))
+                self._shared.append((place.number, unix_listener(Path(place.path), place.mode, owner)))
                 self._paths.append(Path(place.path))
             else:
                 self._bind_tcp(place)
@@ -107,7 +111,7 @@ def tcp_listener(host: str, port: int, shared: bool = True) -> socket.socket:
     return sock
 
 
-def unix_listener(path: Path, mode: int) -> socket.socket:
+def unix_listener(path: Path, mode: int, owner: Owner = None) -> socket.socket:
     """Binds a unix socket with exactly this mode. What a dead server left is replaced; a live one is an error."""
     if path.exists() and not stat.S_ISSOCK(path.stat().st_mode):
         raise CannotCreateError(f"{path} exists and is no socket: remove it, or set another path")
@@ -121,6 +125,8 @@ def unix_listener(path: Path, mode: int) -> socket.socket:
         finally:
             os.umask(mask)
         path.chmod(mode)
+        if owner is not None:
+            os.chown(path, *owner, follow_symlinks=False)
         sock.listen(BACKLOG)
         sock.setblocking(False)
     except OSError as e:

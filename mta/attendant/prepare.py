@@ -12,25 +12,26 @@ from pathlib import Path
 from typing import NamedTuple
 
 from mta.attendant import datadir, privileges
-from mta.attendant.hookcheck import check_hooks
-from mta.attendant.listeners import Listeners, Place, remove_socket, tcp_listener, unix_listener
+from mta.attendant.filecheck import check_data, check_files
+from mta.attendant.listeners import Listeners, Owner, Place, remove_socket, tcp_listener, unix_listener
 from mta.attendant.roles import roles_of
 from mta.clock import Clock
 from mta.config import Config
 from mta.errors import ConfigError, NotAllowedError
-from mta.net.tls import check_certificates
 
 #: The admin socket is for the server's own user (and root).
 ADMIN_MODE = 0o600
 
 
 class Prepared(NamedTuple):
-    """What the attendant starts from. ``token``: "" on a unix socket, where the file's mode guards."""
+    """What the attendant starts from. ``token``: "" on a unix socket, where the file's mode guards. ``untimely``: a
+    line for each certificate that is not valid now."""
 
     lock: int
     listeners: dict[str, Listeners]
     admin: socket.socket
     token: str
+    untimely: list[str]
 
 
 def prepare(config: Config, clock: Clock) -> Prepared:
@@ -45,39 +46,38 @@ def _prepare(config: Config, clock: Clock, undo: ExitStack) -> Prepared:
     account = privileges.account_of(config.user) if os.geteuid() == 0 else None
     token = read_token(config)
     datadir.make_data_dir(config.data_dir)
-    lock = datadir.hold_lock(config.data_dir, clock, _sleep)
-    undo.callback(os.close, lock)
     owner = (account.uid, account.gid) if account is not None else None
+    lock = datadir.hold_lock(config.data_dir, clock, _sleep, owner=owner)
+    undo.callback(os.close, lock)
     for file in _files_outside(config):
         datadir.make_parent(file, owner)
-    listeners = {role.name: _bind(role.places(config), role.processes(config), undo) for role in roles_of(config)}
-    admin = _bind_admin(config)
+    listeners = {
+        role.name: _bind(role.places(config), role.processes(config), owner, undo) for role in roles_of(config)
+    }
+    admin = _bind_admin(config, owner)
     undo.callback(close_admin, config, admin)
     if account is not None:
         privileges.give(config.data_dir, account)
-        if config.admin.address.path:
-            os.chown(config.admin.address.path, account.uid, account.gid)
         privileges.drop(account)
-    check_hooks(config)
-    if any(listener.tls != "none" for listener in config.listener):
-        check_certificates(config, clock.now_ms())  # as the user who will have to read them
-    return Prepared(lock, listeners, admin, token)
+    check_data(config)
+    untimely = check_files(config, clock)  # as the user who will have to read them
+    return Prepared(lock, listeners, admin, token, untimely)
 
 
-def _bind(places: list[Place], processes: int, undo: ExitStack) -> Listeners:
+def _bind(places: list[Place], processes: int, owner: Owner, undo: ExitStack) -> Listeners:
     for place in places:
         if place.path:
             datadir.make_parent(Path(place.path), None)
     listeners = Listeners(processes)
     undo.callback(listeners.close)
-    listeners.bind(places)
+    listeners.bind(places, owner)
     return listeners
 
 
-def _bind_admin(config: Config) -> socket.socket:
+def _bind_admin(config: Config, owner: Owner) -> socket.socket:
     address = config.admin.address
     if address.path:
-        return unix_listener(Path(address.path), ADMIN_MODE)
+        return unix_listener(Path(address.path), ADMIN_MODE, owner)
     return tcp_listener(address.host, address.port, shared=False)
 
 
@@ -104,7 +104,8 @@ def read_token(config: Config) -> str:
     except PermissionError as e:
         raise NotAllowedError(f"admin.token_file: {config.admin.token_file} cannot be read: {e.strerror}") from e
     except (OSError, UnicodeDecodeError) as e:
-        raise ConfigError([f"admin.token_file: {config.admin.token_file} cannot be read: {e}"]) from e
+        reason = e.strerror if isinstance(e, OSError) else "it is not UTF-8"
+        raise ConfigError([f"admin.token_file: {config.admin.token_file} cannot be read: {reason}"]) from e
     if not token:
         raise ConfigError([f"admin.token_file: {config.admin.token_file} is empty: put a long random text into it"])
     return token

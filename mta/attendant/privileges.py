@@ -1,10 +1,13 @@
 """From root to an ordinary user, once, after the listeners are bound.
 
-Owns: which user that is, giving it the data directory, and the drop with its proof. Never does: come back.
+Owns: which user that is, giving it the data directory, and the drop with its proof. Never does: come back; only
+``acting_as``, with which a command tries things out, does.
 """
 
 import os
 import pwd
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -53,6 +56,24 @@ def give(path: Path, account: Account) -> None:
             os.chown(name, account.uid, account.gid, dir_fd=fd, follow_symlinks=False)
         del directory
     os.chown(path, account.uid, account.gid)
+
+
+@contextmanager
+def acting_as(account: Account | None) -> Iterator[None]:
+    """For a while, and for the whole process: what the account may not read, we may not. None: nothing changes."""
+    if account is None or account.uid == 0:
+        yield
+        return
+    groups, gid = os.getgroups(), os.getegid()
+    os.initgroups(account.name, account.gid)
+    os.setegid(account.gid)
+    os.seteuid(account.uid)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+        os.setegid(gid)
+        os.setgroups(groups)
 
 
 def drop(account: Account) -> None:

@@ -28,6 +28,8 @@ def serve(
         say(line)
     clock = SystemClock()
     prepared = prepare(config, clock)
+    for line in prepared.untimely:
+        say(line)
 
     async def life() -> None:
         notifier = Notifier(environ, clock)

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 def command() -> None:
     """Check the configuration file: one line per error and exit 78, or a summary of what a start would do.
 
-    Nothing is bound, made or changed, so it may be said while a server runs; hooks are made, certificates loaded. What
-    works and still deserves a word comes as a warning on stderr.
+    Nothing is bound, made or changed, so it may be said while a server runs; hooks are made, certificates and
+    passwords read, by root as the server's user. What works and still deserves a word comes as a warning on stderr.
 
     \b
     mta check --config mta.toml
@@ -29,12 +29,19 @@ def command() -> None:
     """
     import os
 
+    from mta.attendant.filecheck import check_files
+    from mta.attendant.prepare import read_token
+    from mta.attendant.privileges import account_of, acting_as
+    from mta.clock import SystemClock
     from mta.config import find_file, warnings
 
     config = read_config()
     source = find_file(config_path(), os.environ)
     try:
-        remarks = [*warnings(config), *_load(config)]
+        if config.admin.token_file is not None:
+            read_token(config)
+        with acting_as(account_of(config.user) if os.geteuid() == 0 else None):
+            remarks = [*warnings(config), *check_files(config, SystemClock())]
     except ConfigError as error:
         raise ConfigError([f"{source or '(no file)'}: {finding}" for finding in error.findings]) from error
     for line in remarks:
@@ -42,46 +49,6 @@ def command() -> None:
     click.echo(f"{source or 'defaults (there is no file)'}: fine")
     for name, value in summary(config):
         click.echo(f"  {name:<10} {value}")
-
-
-def _load(config: "Config") -> list[str]:
-    """What the file names and a start, a login or a delivery would load: remarks about it. Raises MtaError."""
-    if config.hook:
-        from mta.services.hooking import load_hooks
-
-        load_hooks(config)
-    if config.login.token_verifier:
-        from mta.services.tokens import load_verifier
-
-        load_verifier(config.login.token_verifier)
-    if config.admin.token_file is not None:
-        from mta.attendant.prepare import read_token
-
-        read_token(config)
-    _authorities(config)
-    return _certificates(config)
-
-
-def _authorities(config: "Config") -> None:
-    """Raises ConfigError. A worker would wait with mail, for a file that may come back."""
-    if config.delivery.tls_authorities is None:
-        return
-    from mta.net.tls_client import client_context
-
-    try:
-        client_context(check=True, authorities=config.delivery.tls_authorities)
-    except ConfigError as error:
-        raise ConfigError([f"delivery.tls_authorities: {finding}" for finding in error.findings]) from error
-
-
-def _certificates(config: "Config") -> list[str]:
-    """What is to be said about them. Raises ConfigError."""
-    if all(listener.tls == "none" for listener in config.listener):
-        return []
-    from mta.clock import SystemClock
-    from mta.net.tls import check_certificates
-
-    return check_certificates(config, SystemClock().now_ms())
 
 
 def summary(config: "Config") -> Iterator[tuple[str, str]]:

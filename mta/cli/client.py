@@ -7,6 +7,7 @@ import http.client
 import os
 import socket
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlencode
@@ -67,7 +68,7 @@ class AdminClient:
         return self._rows("POST", path, msgspec.json.encode(body or {}))
 
     def octets(self, path: str) -> Iterator[bytes]:
-        with self._send("GET", path, None) as response:
+        with self._answering(), self._send("GET", path, None) as response:
             while chunk := response.read(64 << 10):
                 yield chunk
 
@@ -95,8 +96,8 @@ class AdminClient:
         return next(self.get("/api/v1/audit"))
 
     def _rows(self, method: str, path: str, body: bytes | None) -> Iterator[Row]:
-        with self._send(method, path, body) as response:
-            for line in response:
+        with self._answering(), self._send(method, path, body) as response:
+            for line in _lines(response):
                 row = msgspec.json.decode(line, type=dict[str, Any])
                 if "problem" in row:
                     raise ProblemError(row["problem"])
@@ -104,14 +105,20 @@ class AdminClient:
 
     def _send(self, method: str, path: str, body: bytes | None) -> http.client.HTTPResponse:
         connection = self._connect()
+        connection.request(method, path, body, self._headers())
+        response = connection.getresponse()
+        if response.status < 400:
+            return response
+        raise ProblemError(_problem(response))
+
+    @contextmanager
+    def _answering(self) -> Iterator[None]:
+        """A server that goes away or is silent, at whatever row, is one line."""
         try:
-            connection.request(method, path, body, self._headers())
-            response = connection.getresponse()
-            if response.status < 400:
-                return response
-            raise ProblemError(_problem(response))
-        except (TimeoutError, http.client.HTTPException, ConnectionError) as e:
-            raise TemporaryError(f"the server at {self._address} does not answer ({e}); try again") from e
+            yield
+        except (TimeoutError, http.client.HTTPException, ConnectionError, msgspec.DecodeError) as e:
+            reason = "its answer breaks off" if isinstance(e, http.client.IncompleteRead | msgspec.DecodeError) else e
+            raise TemporaryError(f"the server at {self._address} does not answer ({reason}); try again") from e
 
     def _connect(self) -> http.client.HTTPConnection:
         address = self._address
@@ -143,6 +150,16 @@ class AdminClient:
             return headers | {"Authorization": f"Bearer {Path(self._token_file).read_text().strip()}"}
         except OSError as e:
             raise NotAllowedError(f"admin.token_file: {self._token_file} cannot be read: {e.strerror}") from e
+
+
+def _lines(response: http.client.HTTPResponse) -> Iterator[bytes]:
+    """Raises IncompleteRead where the answer breaks off; iterating over a response would take that for its end."""
+    rest = b""
+    while piece := response.read1(64 << 10):
+        *lines, rest = (rest + piece).split(b"\n")
+        yield from lines
+    if rest:
+        yield rest
 
 
 def _problem(response: http.client.HTTPResponse) -> Row:

@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
+from itertools import chain, islice
 from typing import Any
 
 import click
@@ -88,8 +89,10 @@ def mailbox(rows: Iterable[Row]) -> Iterator[str]:
 
 def usage(rows: Iterable[Row]) -> Iterator[str]:
     """One line a mailbox; a quota where there is one."""
+    rows = iter(rows)
+    first = list(islice(rows, 1))  # before the heading: there may be an error instead
     yield f"{'MAILBOX':<40} {'MESSAGES':>9} {'OCTETS':>14}  QUOTA"
-    for row in rows:
+    for row in chain(first, rows):
         limits = [f"{row['quota_messages']} messages"] if row["quota_messages"] else []
         limits += [f"{row['quota_octets']} octets"] if row["quota_octets"] else []
         name = row["address"] or f"{row['mailbox']} (nobody's)"

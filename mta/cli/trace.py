@@ -197,7 +197,7 @@ def _where(event: "Event") -> str:
     protocol = event.reception_protocol if event.type in ("Reception", "Rejection") else event.delivery_protocol
     word = "from" if event.type in ("Reception", "Rejection") else "by"
     # A unix socket has its path for a name and for an address.
-    who = peer.addr if peer.name == peer.addr else f"{peer.name or '?'} [{peer.addr}]"
+    who = peer.addr if peer.name == peer.addr else f"{peer.name or '?'}" + (f" [{peer.addr}]" if peer.addr else "")
     return f" {word} {who}" + (f" {protocol}" if protocol else "")
 
 

@@ -4,8 +4,20 @@
 processes. Owns no state; a reload is a second ``load``.
 """
 
-from mta.config.load import find_file, from_json, load, parse, to_json, warnings
+from mta.config.load import check_passwords, find_file, from_json, load, parse, to_json, warnings
 from mta.config.sections import Config, Listener, Route
 from mta.config.units import Address
 
-__all__ = ["Address", "Config", "Listener", "Route", "find_file", "from_json", "load", "parse", "to_json", "warnings"]
+__all__ = [
+    "Address",
+    "Config",
+    "Listener",
+    "Route",
+    "check_passwords",
+    "find_file",
+    "from_json",
+    "load",
+    "parse",
+    "to_json",
+    "warnings",
+]

@@ -68,13 +68,15 @@ def from_json(data: bytes) -> Config:
 
 
 def warnings(config: Config) -> list[str]:
-    """What works as asked and still deserves a line at start: modes that keep nothing, root without a user,
-    a certificate that nobody is shown."""
+    """What works and still deserves a line at start: modes that keep nothing, no home for canaries, root without a
+    user, a certificate that nobody is shown."""
     lines = []
     if config.spool.backend != "disk":
         lines.append(f'spool.backend = "{config.spool.backend}": no message survives this process; for load tests only')
     if config.spool.durability != "commit":
         lines.append('spool.durability = "dangerously-buffered": 250 before the sync; a crash loses accepted messages')
+    if config.canary.interval and not config.local.domains:
+        lines.append("canary.interval is set, but there is no local.domains: a canary needs a mailbox to go to")
     if os.geteuid() == 0 and config.user in ("", "root"):
         lines.append(f'running as root: set user, or make a system user "{SYSTEM_USER}"')
     for i, listener in enumerate(config.listener):
@@ -242,7 +244,23 @@ def _check_route(route: Route, path: str, findings: Findings) -> None:
         try:
             read_password(route.password_file)
         except ConfigError as error:
-            findings.add(f"{path}.password_file", error.findings[0])
+            # Who may not read it does not run the server, and asks for its status all the same; who runs it is told
+            # by check_passwords.
+            if not isinstance(error.__cause__, PermissionError):
+                findings.add(f"{path}.password_file", error.findings[0])
+
+
+def check_passwords(config: Config) -> None:
+    """Reads them again, after a change of user. Raises ConfigError."""
+    findings: list[str] = []
+    for i, route in enumerate(config.route):
+        try:
+            if route.password_file is not None:
+                read_password(route.password_file)
+        except ConfigError as error:
+            findings.append(f"route[{i}].password_file: {error.findings[0]}")
+    if findings:
+        raise ConfigError(findings)
 
 
 def read_password(path: Path) -> str:

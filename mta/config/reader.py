@@ -98,8 +98,9 @@ def read_value(kind: Any, value: object, path: str, findings: Findings) -> objec
 
 def _read_array(kind: Any, value: object, path: str, findings: Findings) -> tuple[object, ...]:
     if not isinstance(value, list):
-        hint = f"; write [[{path}]]" if isinstance(value, dict) else ""
-        findings.add(path, f"{shown(value)} is not an array{hint}")
+        is_table = isinstance(kind, type) and issubclass(kind, msgspec.Struct)
+        example = f"[[{path}]]" if is_table else f"[{shown(value)}]"
+        findings.add(path, f"{shown(value)} is not an array; write {example}")
         return ()
     return tuple(read_value(kind, item, f"{path}[{i}]", findings) for i, item in enumerate(value))
 

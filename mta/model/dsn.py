@@ -25,6 +25,7 @@ WORD_LIMIT = 800
 
 _XTEXT = re.compile(r"\+([0-9A-F]{2})")
 _CONTROLS = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
+_KNOWN_BY = re.compile(rb"^(?:message-id|date)[ \t]*:[^\n]*\n(?:[ \t][^\n]*\n)*", re.IGNORECASE | re.MULTILINE)
 _STATUS = re.compile(r"[245]\.[0-9]{1,3}\.[0-9]{1,3}")
 #: What to report when no better status is known (RFC 3463): expired in the queue, refused, still trying.
 _EXPIRED, _REFUSED, _DELAYED, _SUCCESS = "4.4.7", "5.0.0", "4.0.0", "2.0.0"
@@ -297,6 +298,12 @@ def _wrapped(indent: str, text: str) -> list[str]:
                 lines.append(line)
                 line = indent + piece
     return [*lines, line]
+
+
+def redacted(headers: bytes) -> bytes:
+    """Of a header section only what the sender knows the message by: what had to travel under TLS all the way must
+    not come back in the clear (RFC 8689 §5)."""
+    return b"".join(_KNOWN_BY.findall(headers))
 
 
 def _returned(headers: bytes) -> bytes:

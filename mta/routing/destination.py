@@ -19,12 +19,14 @@ Protocol = Literal["smtp", "lmtp", "discard"]
 
 
 class Host(NamedTuple):
-    """One host to try. No addresses: look them up. A unix socket has its path for a name, and port 0."""
+    """One host to try. No addresses: look them up. A unix socket has its path for a name, and port 0. ``fixed``: to be
+    looked up, and named by a route, so that its absence is a slip of the configuration."""
 
     name: str
     port: int
     preference: int
     addresses: tuple[str, ...] = ()
+    fixed: bool = False
 
 
 class Login(NamedTuple):

@@ -4,6 +4,7 @@ Owns: the order of these three, the CNAME chains that a server does not finish, 
 counters per result. Never does: decide what an answer means for mail (``mta.routing.mx``). Loop thread only.
 """
 
+import logging
 from collections import Counter
 from collections.abc import Sequence
 from functools import partial
@@ -22,6 +23,12 @@ from mta.routing.names import is_reachable, parse_ip
 from mta.routing.nameservers import NameServer
 from mta.routing.transport import Transport
 
+_log = logging.getLogger("mta.dns")
+
+#: What says something about our servers, and not only about a name.
+_SILENT = (Reason.TIMEOUT, Reason.UNREACHABLE)
+#: Seconds between two lines in the log about servers that do not answer.
+REMIND = 60.0
 _ADDRESS_TYPES = (RdataType.AAAA, RdataType.A)
 Key = tuple[str, RdataType]
 
@@ -53,6 +60,7 @@ class Resolver:
         self._transport: Asks = transport or Transport(servers, timeout, random)
         self._cache = Cache(random, cache_size)
         self._flights: Flights[Lookup | DnsTrouble] = Flights()
+        self._remind_at = float("-inf")
 
     async def close(self) -> None:
         """Ends every look-up under way and closes the sockets."""
@@ -145,8 +153,15 @@ class Resolver:
             answer = await self._to_the_end(*key)
         except DnsTrouble as trouble:
             self._cache.fail(key, trouble, self._clock.monotonic())
+            self._tell(trouble)
             return trouble
         return self._cache.store(key, answer, self._clock.monotonic())
+
+    def _tell(self, trouble: DnsTrouble) -> None:
+        now = self._clock.monotonic()
+        if trouble.reason in _SILENT and now >= self._remind_at:
+            self._remind_at = now + REMIND
+            _log.warning("DNS: %s; what needs an answer waits (dns.servers, dns.timeout)", trouble)
 
     async def _to_the_end(self, name: str, rdtype: RdataType) -> Answer[MxRecord] | Answer[str]:
         """Follows the chain on where a server has left off."""

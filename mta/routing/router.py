@@ -106,11 +106,14 @@ class Router:
         """(address, port) to try in order, IPv6 and IPv4 in turn; for a unix socket (path, 0).
 
         Raises RoutingError, which is about this host only: try the next one, and call the destination failed for good
-        only when the errors of all its hosts were permanent. 5.4.4: it has no address; 5.4.6: it is ourselves.
+        only when the errors of all its hosts were permanent. 5.4.4: it has no address (4.4.4 when a route names it: a
+        name that operators put right sends nobody's mail back); 5.4.6: it is ourselves.
         """
         if host.port == 0:
             return [(host.name, 0)]
         found = list(host.addresses) or await self._look_up(host)
+        if not found and host.fixed:
+            raise RoutingError(False, "4.4.4", f"the host {host.name} of a route has no address", host.name)
         if not found:
             raise RoutingError(True, "5.4.4", f"the host {host.name} has no address", host.name)
         if any(self._ourselves.are(address, host.port) for address in found):

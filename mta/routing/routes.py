@@ -104,7 +104,7 @@ def _at_host(to: str, protocol: Protocol, rest: str) -> Destination | None:
     addresses = _addresses(name)
     if addresses is None or not 0 < int(digits) < 65_536:
         return None
-    host = Host(name.strip("[]").lower(), int(digits), 0, addresses)
+    host = Host(name.strip("[]").lower(), int(digits), 0, addresses, fixed=not addresses)
     return Destination(to.lower(), protocol, (host,))
 
 

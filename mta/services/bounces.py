@@ -7,7 +7,7 @@ the commit. A DSN has the null reverse-path and is never answered by a DSN (RFC 
 from collections.abc import Sequence
 
 from mta.clock import Clock
-from mta.model.dsn import build_dsn
+from mta.model.dsn import build_dsn, redacted
 from mta.model.message import Message, Recipient
 from mta.model.spoolid import IdSource
 from mta.policy.offer import asks_for
@@ -71,6 +71,7 @@ class Bounces:
         self, kind: str, message: Message, recipients: list[Recipient], entry: Entry | None, now: int
     ) -> Generated:
         full = kind == "failed" and message.ret == "FULL" and message.size <= FULL and not message.requiretls
+        head = self.head(message, entry)
         spool_id = self._ids.next()
         content = build_dsn(
             kind,
@@ -79,7 +80,7 @@ class Bounces:
             hostname=self._hostname,
             spool_id=spool_id,
             now_ms=now,
-            headers=self.head(message, entry),
+            headers=redacted(head) if message.requiretls else head,
             original=self._original(message, entry) if full else None,
             give_up_at=message.waiting_since + self._give_up,
         )

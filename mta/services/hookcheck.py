@@ -1,5 +1,5 @@
-"""``python -m mta.services.hookcheck``: makes the hooks of the configuration on stdin; 78 and a line for each that
-cannot be made.
+"""``python -m mta.services.hookcheck``: makes the hooks of the configuration on stdin, and loads its token
+verifier; 78 and a line for each that cannot be made.
 
 Owns: nothing that lasts. Never does: call a method of a policy.
 """
@@ -10,11 +10,14 @@ import sys
 from mta.config import from_json
 from mta.errors import ConfigError
 from mta.services.hooking import load_hooks
+from mta.services.tokens import load_verifier
 
 
 def main() -> int:
     try:
-        load_hooks(from_json(sys.stdin.buffer.read()))
+        config = from_json(sys.stdin.buffer.read())
+        load_hooks(config)
+        load_verifier(config.login.token_verifier)
     except ConfigError as error:
         print("\n".join(error.findings), file=sys.stderr)
         return os.EX_CONFIG

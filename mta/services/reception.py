@@ -4,6 +4,7 @@ Owns: the connections, admission by limits, and whether transactions may begin; 
 about a command, which is the business of a connection's own policy (``services/receiving.py``). Loop thread only.
 """
 
+import logging
 from collections import Counter
 from collections.abc import Callable
 from functools import partial
@@ -26,8 +27,12 @@ from mta_ext.counters import Counters
 from mta_ext.smtp_replies import without_codes
 from mta_ext.smtp_server import SmtpServerSession
 
+_log = logging.getLogger("mta.reception")
+
 #: Seconds for which the look at the disk's free space is trusted.
 SPACE_CHECK = 1.0
+#: Seconds between two lines in the log about a disk that stays full.
+SPACE_REMIND = 60.0
 
 
 class Reception:
@@ -63,6 +68,8 @@ class Reception:
         self.refusal: bytes | None = None
         self._space_until = 0.0
         self._space = True
+        self._remind_at = float("-inf")
+        self._told = False
 
     def listener(self, access: Access) -> Opened:
         """``opened`` for the connections of one listener."""
@@ -130,7 +137,20 @@ class Reception:
         if now > self._space_until:
             self._space_until = now + SPACE_CHECK
             self._space = self.spool.free_octets() > 0
+            self._tell_space(now)
         return None if self._space else DISK_LOW
+
+    def _tell_space(self, now: float) -> None:
+        if not self._space and now >= self._remind_at:
+            self._remind_at = now + SPACE_REMIND
+            self._told = True
+            _log.warning(
+                "the disk of data_dir has less room than spool.free_space keeps: mail is refused with 452 until there "
+                "is more"
+            )
+        elif self._space and self._told:
+            self._told = False
+            _log.info("the disk of data_dir has room again: mail is taken")
 
     def busy(self) -> int:
         """Connections that have not heard our last word yet."""

@@ -2,6 +2,7 @@
 
 from signal import SIGHUP
 
+from tests.harness.certificates import make_certificate
 from tests.harness.stories import route
 
 
@@ -37,3 +38,22 @@ def test_a_slip_in_the_file_changes_nothing(mta, sink) -> None:
     assert {row["name"]: row["pid"] for row in server.status()["services"]} == before
     server.wait_for_empty_queue()
     server.configure(**good)
+
+
+def test_a_certificate_that_is_broken_meanwhile_costs_no_worker(mta, tmp_path) -> None:
+    keys = make_certificate(tmp_path)
+    listener = {"address": "127.0.0.1:0", "tls": "starttls", "private_key": str(keys.private_key)}
+    server = mta(workers=2, listener=[{**listener, "certificate": str(keys.certificate)}])
+    before = {row["name"]: row["pid"] for row in server.status()["services"]}
+    good = keys.certificate.read_text()
+    keys.certificate.write_text("no certificate")
+    server.signal(SIGHUP)
+    assert f"reload: listener[0]: {keys.certificate}, " in server.await_line("reload: ")
+    assert server.await_line("reload: nothing").endswith("nothing was changed")
+    assert {row["name"]: row["pid"] for row in server.status()["services"]} == before
+    keys.certificate.write_text(good)
+    # A certificate that is about to end is told by the start and by each reload.
+    assert len([line for line in server.stderr if "the certificate is valid until" in line]) == 1
+    server.signal(SIGHUP)
+    assert str(keys.certificate) in server.await_line("the certificate is valid until")
+    server.await_line("reload: done")

@@ -128,6 +128,8 @@ def test_a_data_directory_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(CannotCreateError, match="set data_dir"):
         make_data_dir(tmp_path / "file/data")
+    with pytest.raises(CannotCreateError, match="a file is in its place"):
+        make_data_dir(tmp_path / "file")
 
 
 def test_a_second_server_is_refused_with_the_pid_of_the_first(tmp_path: Path) -> None:

@@ -206,3 +206,5 @@ async def test_an_operator_s_stop_is_shown_as_such() -> None:
     assert (stage.store.state, stage.store.reason) == ("starting", ""), "nor does the stop outlast it"
     await stage.supervisor.stop("store", 1)
     await until(stage.supervisor.all_ready.is_set)
+    stage.supervisor.start("store")
+    assert (stage.store.state, stage.store.reason) == ("starting", "")

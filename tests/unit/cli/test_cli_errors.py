@@ -4,6 +4,7 @@ import os
 import socket
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -151,3 +152,47 @@ def test_a_configuration_that_is_fine_is_summed_up(capsys: pytest.CaptureFixture
         "otherwise MX hosts on port 25; name servers: those of the machine",
     ):
         assert line in lines
+
+
+ROWS = b"HTTP/1.1 200 OK\r\nConnection: close\r\nTransfer-Encoding: chunked\r\nContent-Type: application/jsonl\r\n\r\n"
+CHUNK = b'16\r\n{"queue_id":"6H1VP9"}\n\r\n'
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        (b"", "closed connection without response"),
+        (ROWS, "its answer breaks off"),
+        (ROWS + CHUNK, "its answer breaks off"),
+        (ROWS + CHUNK[:12], "its answer breaks off"),
+        (ROWS + CHUNK + b"FF\r\n" + b'{"queue_id":', "its answer breaks off"),
+    ],
+)
+def test_a_server_that_goes_away_while_it_answers_is_one_line_and_no_shorter_list(
+    capsys: pytest.CaptureFixture[str], config: Path, answer: bytes, said: str
+) -> None:
+    (config.parent / "data").mkdir()
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(config.parent / "data/admin.sock"))
+        server.listen(4)
+
+        def serve() -> None:
+            while True:
+                try:
+                    client, _ = server.accept()
+                except OSError:
+                    return
+                with client:
+                    if client.recv(65_536):
+                        client.sendall(answer)
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        try:
+            code, _, err = run(capsys, "--config", str(config), "queue", "list", "--json")
+        finally:
+            server.shutdown(socket.SHUT_RDWR)
+            thread.join()
+    assert code == os.EX_TEMPFAIL, err
+    assert said in err
+    assert len(err.splitlines()) == 1

@@ -1,8 +1,11 @@
 """The services applet: what a person sees of a service that runs, one that waits, one that was stopped."""
 
+from collections.abc import Iterator
+
 import pytest
 
-from mta.cli.render import services, span
+from mta.cli.render import services, span, usage
+from mta.errors import TemporaryError
 
 NOW = 1_800_000_000.0
 
@@ -45,3 +48,14 @@ def test_one_that_was_stopped_says_how_to_start_it() -> None:
 )
 def test_a_span_is_told_in_the_largest_unit_of_which_there_are_two(seconds: float, text: str) -> None:
     assert span(seconds) == text
+
+
+def test_an_error_has_no_heading_of_a_table_before_it() -> None:
+    def refused() -> Iterator[dict[str, object]]:
+        raise TemporaryError("store is not running")
+        yield {}
+
+    lines = usage(refused())
+    with pytest.raises(TemporaryError):
+        next(lines)
+    assert len(list(usage([]))) == 1

@@ -185,6 +185,7 @@ def test_an_unknown_key_suggests_the_nearest():
 def test_a_table_where_a_value_belongs_and_the_other_way_round():
     assert findings("relay = 3") == ["mta.toml: relay: 3 is not a table"]
     assert findings("[route]\ndomain = 'x'")[0].endswith("is not an array; write [[route]]")
+    assert findings("[local]\ndomains = 'x'")[0].endswith('"x" is not an array; write ["x"]')
     assert findings("route = [1]") == ["mta.toml: route[0]: 1 is not a table"]
     assert findings("workers = true") == ["mta.toml: workers: true is not a number of workers, 1 to 256"]
     assert findings("data_dir = ''") == ['mta.toml: data_dir: "" is not a path']

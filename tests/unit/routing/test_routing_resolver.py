@@ -229,3 +229,21 @@ async def test_closing_ends_what_is_under_way() -> None:
     with pytest.raises(asyncio.CancelledError):
         await waiting
     assert transport.closed
+
+
+async def test_servers_that_do_not_answer_are_told_once_a_minute(caplog: pytest.LogCaptureFixture) -> None:
+    transport, clock = ZoneTransport(ZONE), SetClock()
+    resolver = resolver_on(transport, clock)
+
+    async def told(name: str, reason: Reason) -> int:
+        transport.trouble["*"] = reason
+        with caplog.at_level("WARNING", "mta.dns"), pytest.raises(DnsTrouble):
+            await resolver.mx(name)
+        return len(caplog.records)
+
+    assert await told("a.example", Reason.SERVFAIL) == 0  # that name's own trouble
+    assert await told("b.example", Reason.UNREACHABLE) == 1
+    assert "b.example: no name server can be reached (192.0.2.53:53)" in caplog.text
+    assert await told("c.example", Reason.TIMEOUT) == 1
+    clock.seconds += 61
+    assert await told("d.example", Reason.TIMEOUT) == 2

@@ -206,6 +206,14 @@ async def test_a_host_without_any_address_is_5_4_4() -> None:
         assert (caught.value.permanent, caught.value.status, caught.value.remote) == (True, "5.4.4", name)
 
 
+async def test_a_host_of_a_route_without_any_address_sends_no_mail_back() -> None:
+    router = router_on(ZoneTransport(ZONE), SetClock(), routes=[("*", "smtp://absent.example:25")])
+    (host,) = (await router.resolve("arlington.example")).hosts
+    with pytest.raises(RoutingError) as caught:
+        await router.addresses(host)
+    assert (caught.value.permanent, caught.value.status, caught.value.remote) == (False, "4.4.4", "absent.example")
+
+
 async def test_a_host_whose_look_up_fails_is_transient() -> None:
     transport = ZoneTransport(ZONE)
     transport.trouble["bare.example"] = Reason.SERVFAIL

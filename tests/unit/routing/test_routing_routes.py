@@ -49,7 +49,10 @@ def test_without_routes_nothing_matches() -> None:
             Destination("smtp://127.0.0.1:2600", "smtp", (Host("127.0.0.1", 2600, 0, ("127.0.0.1",)),)),
         ),
         ("smtp://[::1]:2600", Destination("smtp://[::1]:2600", "smtp", (Host("::1", 2600, 0, ("::1",)),))),
-        ("smtp://Hub.Example:26", Destination("smtp://hub.example:26", "smtp", (Host("hub.example", 26, 0),))),
+        (
+            "smtp://Hub.Example:26",
+            Destination("smtp://hub.example:26", "smtp", (Host("hub.example", 26, 0, fixed=True),)),
+        ),
         (
             "lmtp://localhost:24",
             Destination("lmtp://localhost:24", "lmtp", (Host("localhost", 24, 0, ("127.0.0.1", "::1")),)),

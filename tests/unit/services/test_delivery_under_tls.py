@@ -397,15 +397,18 @@ def test_requiretls_that_no_host_has_comes_back(run, tmp_path: Path, pair: Certi
             for server in servers:
                 await stack.enter_async_context(server)
             scene.lead_to(*(server.port for server in servers))
-            asks_for_tls(scene)
+            content = b"Subject: secret\r\nMessage-ID:\r\n <1@b.example>\r\n\r\nhello\r\n"
+            scene.works.post(Recipient("r@b.example", "b.example"), content=content, requiretls=True, ret="FULL")
             await scene.works.until(FAILED, 1)
-            assert [
-                r for server in servers for remote in server.remotes for r in remote.received if "TLS" in r.mail
-            ] == []
-            return scene.works.happened()
+            await scene.works.until(DELIVERED, 1)
+            [report] = [r for server in servers for remote in server.remotes for r in remote.received]
+            return report, scene.works.happened()
 
-    event = play(run, tmp_path, pair, act)[0]
-    assert (event["type"], event["response"]["enhanced_code"]) == ("Bounce", "5.7.30")
+    report, events = play(run, tmp_path, pair, act)
+    assert (events[0]["type"], events[0]["response"]["enhanced_code"]) == ("Bounce", "5.7.30")
+    assert (report.reverse_path, "TLS" in report.mail) == ("", False)
+    assert b"Message-ID:\r\n <1@b.example>\r\n" in report.content
+    assert b"secret" not in report.content, "the report goes in the clear here"
 
 
 def test_an_authority_file_that_is_none_holds_the_mail(tmp_path: Path, pair: Certificate):
