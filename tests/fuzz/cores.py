@@ -151,6 +151,7 @@ REACHED = {
 }  # fmt: skip
 #: Modules that no core reaches: why nothing of theirs comes from a peer.
 NO_PEER = {
+    "columns": "numbers that our own code counts",
     "counters": "numbers that our own code counts",
     "kept": "reads what the store has written; content was parsed when it came",
     "shares": "numbers, and keys that are hashed before they come here",

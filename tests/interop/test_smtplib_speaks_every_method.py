@@ -412,10 +412,9 @@ def test_what_is_no_login(doors: ManyDoors) -> None:
         with pytest.raises(smtplib.SMTPAuthenticationError) as raised:
             client.auth("XOAUTH2", token("bad-token"))
         assert raised.value.smtp_code == 535
-    with session(doors) as client, pytest.raises(smtplib.SMTPNotSupportedError):
-        client.login(MARK, PASSWORD)
-    with session(doors, "submission") as client, pytest.raises(smtplib.SMTPException, match="No suitable"):
-        client.login(MARK, PASSWORD)
+    for door in ("plain", "submission"):  # without TLS there is none to offer
+        with session(doors, door) as client, pytest.raises(smtplib.SMTPNotSupportedError):
+            client.login(MARK, PASSWORD)
 
 
 def test_too_many_wrong_passwords_are_the_end(doors: ManyDoors) -> None:
