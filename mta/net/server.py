@@ -173,7 +173,9 @@ class ServerConnection(Shell):
         if self._ended and not session.pending and not session.choked:
             self._leave(linger=False)
             return
-        self._hold(held=self._full or self._stalled or session.buffered > INPUT_HIGH)
+        held = self._full or self._stalled or session.buffered > INPUT_HIGH
+        if held != self._held:
+            self._hold(held=held)
 
     def _mire(self, on_mistakes: Callable[[int, int], float]) -> bool:
         """The client has made mistakes: nothing is said to it or read from it for a while. False: it need not wait."""

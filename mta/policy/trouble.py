@@ -140,10 +140,10 @@ def tries_next_host(problem: Problem) -> bool:
     return problem.kind in HOST_TROUBLE
 
 
-def asks_for_tls(stage: str, reply: RemoteReply) -> bool:
-    """Whether a host may have refused mail for want of TLS (RFC 3207 §4). Where it offers that, and it did not come
+def asks_for_tls(reply: RemoteReply) -> bool:
+    """Whether a host may have refused MAIL for want of TLS (RFC 3207 §4). Where it offers that, and it did not come
     about now, the refusal says nothing about the mail."""
-    return stage == "MAIL" and reply.code == 530
+    return reply.code == 530
 
 
 def lacks(problem: Problem) -> bool:

@@ -405,7 +405,7 @@ class SiteDelivery:
     ) -> None:
         attempt.entry.in_flight = False
         outcomes = attempt.entry.home.outcomes
-        if asks_for_tls(stage, reply) and self._left_tls_away(remote):
+        if stage == "MAIL" and asks_for_tls(reply) and self._left_tls_away(remote):
             self._delivery.dialer.try_tls(remote.place)
             remote.most = remote.sent  # nothing goes over this one
             text = f"{remote.host} wants TLS, and no handshake came about: {reply}"

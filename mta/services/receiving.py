@@ -162,7 +162,7 @@ class ReceptionSession:
         refusal = None
         if domain in local.domains:
             refusal = local.refusal(forward_path)
-        elif not self._may_relay(forward_path, domain):
+        elif not (self.trusted or self._may_relay(forward_path, domain)):
             refusal = NO_RELAY
         if refusal is not None:
             self._rejected(forward_path, refusal, "RCPT")
@@ -185,11 +185,11 @@ class ReceptionSession:
         return (spelled, name) if ours else (path, domain)
 
     def _may_relay(self, forward_path: str, domain: str) -> bool:
-        """Our postmaster is for everybody, wherever the mail is read (RFC 5321 §4.5.1)."""
+        """Whether somebody untrusted may. Our postmaster is for everybody, wherever the mail is read (RFC 5321
+        §4.5.1)."""
         reception = self._reception
-        if self.trusted or forward_path == reception.local.postmaster:
-            return True
-        return reception.relay.admits(domain, trusted=False, forward_path=forward_path)
+        postmaster = forward_path == reception.local.postmaster
+        return postmaster or reception.relay.admits(domain, trusted=False, forward_path=forward_path)
 
     # What policy does to the open transaction.
 
