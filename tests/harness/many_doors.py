@@ -10,7 +10,7 @@ from typing import Any
 
 from tests.harness.certificates import make_certificate
 from tests.harness.mail_house import DOMAIN, ZOE, MailHouse
-from tests.harness.mta_server import Row
+from tests.harness.mta_server import Row, wait_until
 
 #: What a client asks for by SNI to be shown another certificate.
 OTHER_NAME = "other.example"
@@ -80,8 +80,19 @@ class ManyDoors(MailHouse):
     def port_of(self, name: str) -> int:
         return int(self.where(name).rpartition(":")[2])
 
-    def arrived(self) -> list[bytes]:
-        """What is in Zoe's mailbox when nothing is on its way any more; it is empty then."""
+    def arrived(self, at_least: int = 0) -> list[bytes]:
+        """What is in Zoe's mailbox when nothing is on its way any more; it is empty then. ``at_least``: so many are to
+        be waited for, because a client that went before its reply cannot tell whether the queue has its message yet."""
+        found: list[bytes] = []
+
+        def there() -> bool:
+            found.extend(self._fetched())
+            return len(found) >= at_least
+
+        wait_until(there, lambda: f"{at_least} messages in the mailbox: {found}")
+        return found
+
+    def _fetched(self) -> list[bytes]:
         self.wait_for_empty_queue()
         with self.pop3(ZOE) as session:
             numbers = range(1, session.count() + 1)

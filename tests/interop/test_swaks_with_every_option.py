@@ -380,7 +380,7 @@ def test_swaks(house: ManyDoors, swaks: Swaks, name: str) -> None:
     if "-6" in run.options.split() and "IPv6 supported" not in swaks.support:
         pytest.skip("this swaks has no IPv6 (Debian: libio-socket-inet6-perl)")
     done = swaks.run(*command_line(run, house), stdin=STDIN)
-    arrived = [message.decode() for message in house.arrived()]
+    arrived = [message.decode() for message in house.arrived(run.mails)]
     assert (done.returncode == run.code) if run.code != FAILS else done.returncode, done.stdout
     for words in run.says:
         assert words in done.stdout
